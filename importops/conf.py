@@ -1,0 +1,102 @@
+"""Our own settings: name, type, default and meaning, in one place.
+
+`project/settings.py` reads them from the environment (`IMPORTOPS_` and the field's name in capitals)
+into `settings.IMPORTOPS`; everything else asks `conf()`. Sizes are bytes, times seconds.
+docs/running.md lists them; a test holds that list against this class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from django.conf import settings
+from environs import Env
+
+from importops.limits import Limits
+
+MIB = 1024**2
+GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Conf:
+    data_dir: Path
+    """Everything this installation keeps: database, archives, stored files, secret key."""
+
+    # What an upload or an export may be.
+    max_upload_bytes: int = 100 * GIB
+    """Largest accepted upload, after Base64 decoding."""
+    max_entries: int = 2_000_000
+    """Entries in an archive."""
+    max_entry_bytes: int = 4 * GIB
+    """Unpacked size of one entry."""
+    max_total_bytes: int = 1024 * GIB
+    """Unpacked size of all entries together."""
+    max_ratio: int = 200
+    """Unpacked size : packed size."""
+    max_record_bytes: int = 16 * MIB
+    """One record; a larger one fails alone."""
+    min_free_bytes: int = 512 * MIB
+    """Free disk space below which no import is prepared."""
+
+    # How the engine works.
+    batch_rows: int = 1000
+    """Rows written in one transaction."""
+    lease_seconds: int = 20
+    """How long a slice stays claimed without a committed batch before others may take it over."""
+    sweep_seconds: int = 5
+    """How often the worker looks for abandoned and unqueued slices."""
+    refresh_seconds: float = 1.0
+    """How often an operation's totals are brought up to date while it runs."""
+    worker_processes: int = 1
+    """Worker processes an `import_worker` keeps running. On SQLite one is best."""
+    retention_days: int = 30
+    """Days after which archives and staged records of ended operations may be purged."""
+    raw_failure_bytes: int = 16 * 1024
+    """How much of a failed record is kept with its failure."""
+    raw_failures_bytes: int = 256 * MIB
+    """How much raw text all failures of one operation keep; past it place and code only."""
+
+    # Accounts.
+    login_token_days: int = 90
+    """Days until a token of kind `login` expires."""
+
+    def limits(self) -> Limits:
+        """The bounds that importers hold exports to."""
+        return Limits(
+            max_entries=self.max_entries,
+            max_entry_bytes=self.max_entry_bytes,
+            max_total_bytes=self.max_total_bytes,
+            max_ratio=self.max_ratio,
+            max_record_bytes=self.max_record_bytes,
+        )
+
+
+def read(env: Env, *, data_dir: Path) -> Conf:
+    """Settings from the environment, each checked for its type and for being above zero.
+
+    `env` collects what is wrong, all at once; `env.seal()` raises it.
+    """
+    hints = get_type_hints(Conf)
+    values: dict[str, Any] = {}
+    for field in fields(Conf):
+        if field.name == "data_dir":
+            continue
+        parse = env.float if hints[field.name] is float else env.int
+        values[field.name] = parse(
+            f"IMPORTOPS_{field.name.upper()}",
+            default=field.default,
+            validate=lambda value: value > 0 or _refuse(),
+        )
+    return Conf(data_dir=data_dir, **values)
+
+
+def _refuse() -> bool:
+    raise ValueError("must be greater than zero")
+
+
+def conf() -> Conf:
+    """The settings in force."""
+    return settings.IMPORTOPS
