@@ -1,0 +1,44 @@
+"""The files that messages carry. Slack keeps the contents; an export has their addresses."""
+
+from __future__ import annotations
+
+from importops.importers.slack_schema import SlackFile, SlackMessage
+from importops.records import IMPORT_ID_LIMIT, NAME_LIMIT, FileRecord, repair_text
+
+__all__ = ["files_of"]
+
+
+def files_of(message: SlackMessage) -> list[FileRecord] | None:
+    """The files that `message` carries, each once; a file without an id gets one from its position."""
+    if not message.files and not message.file:
+        return None
+    records: dict[str, FileRecord] = {}
+    for number, file in enumerate([*(message.files or ()), message.file], 1):
+        if file is not None:
+            record = _file_record(file, f"{message.ts}-file{number}")
+            records.setdefault(record.source_id, record)
+    return list(records.values()) or None
+
+
+def _file_record(file: SlackFile, source_id: str) -> FileRecord:
+    external = file.is_external is True or file.mode == "external"
+    url = (not external and file.url_private_download) or file.url_private or ""
+    if file.mode == "tombstone":
+        url, problem = "", "deleted in Slack"
+    elif file.mode == "hidden_by_limit":
+        url, problem = "", "hidden by the source workspace's plan limit"
+    else:
+        problem = "" if url else "no link in the export"
+    return FileRecord(
+        source_id=repair_text(file.id or source_id)[:IMPORT_ID_LIMIT],
+        name=file.name or file.title or "",
+        size=_size(file.size),
+        mime_type=repair_text(file.mimetype or "")[:NAME_LIMIT],
+        url=repair_text(url),
+        external=external,
+        problem=problem,
+    )
+
+
+def _size(size: int | float | None) -> int:
+    return int(size) if size and 0 < size < 2**63 else 0
