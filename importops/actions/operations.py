@@ -1,0 +1,289 @@
+"""What a person may ask of imports: create, start, cancel, resume. All three doors come through here."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from django.core.files import File
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from importops.conf import conf
+from importops.engine.running import advance
+from importops.engine.selecting import apply_selection
+from importops.engine.slices import create_slices, settle_stopped
+from importops.engine.sources import fingerprint
+from importops.errors import (
+    FileMissing,
+    ImportopsError,
+    InvalidOperationStatus,
+    NotEnoughSpace,
+    OperationInProgress,
+    OperationInvalid,
+    OperationNotFound,
+    UploadTooLarge,
+)
+from importops.importers.base import FileImporter
+from importops.importers.registry import importer_class
+from importops.models import ImportOperation, Phase, Status, User
+from importops.models.operations import ENDED, IMPORTING, LOADING, STATUS_OF_PHASE
+from importops.tasks.jobs import enqueue_slices
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+FILE_NAME_LIMIT = 200
+
+
+def check_importer(key: str, details: str = "") -> type[FileImporter]:
+    """The importer called `key`. Raises `ImporterNotDefined` with the `details` the wire expects."""
+    try:
+        return importer_class(key)
+    except ImportopsError as error:
+        error.details = details
+        raise
+
+
+def current_operation(details: str = "") -> ImportOperation:
+    """The operation that is importing, else the latest. Raises `OperationNotFound`."""
+    operation = ImportOperation.objects.select_related("user").current()
+    if operation is None:
+        raise OperationNotFound(details=details)
+    return operation
+
+
+def clean_file_name(name: str) -> str:
+    """The last part of a name that came from outside, safe to store and to show."""
+    last = PurePosixPath(_CONTROL.sub("", name).replace("\\", "/")).name
+    return last.strip(". ")[-FILE_NAME_LIMIT:] or "export"
+
+
+def wire_file_name(user: User, file_name: str, now: datetime) -> str:
+    """`file` on the wire: UTC time (month from 0, nothing zero-padded), user id, original name.
+
+    Source of the form: docs/api.md, `uploadImportFile`.
+    """
+    stamp = f"{now.year}{now.month - 1}{now.day}{now.hour}{now.minute}{now.second}"
+    return f"{stamp}_{user.public_id}_{clean_file_name(file_name)}"
+
+
+def create_operation(
+    *,
+    user: User,
+    importer_key: str,
+    upload: File[bytes],
+    file_name: str,
+    content_type: str,
+    source: str = "",
+) -> ImportOperation:
+    """An operation over a file that has been received completely; preparing it is queued.
+
+    `upload` is moved into storage, not copied, when it is a file on the same disk. Raises
+    `ImporterNotDefined`, `UploadTooLarge`, `NotEnoughSpace`, `OperationInProgress`.
+    """
+    importer = check_importer(importer_key, details="uploadImportFile")
+    if (upload.size or 0) > conf().max_upload_bytes:
+        raise UploadTooLarge
+    if shutil.disk_usage(conf().data_dir).free < conf().min_free_bytes:
+        raise NotEnoughSpace
+    refuse_while_importing()
+    operation = new_operation(user, importer, source)
+    operation.file = wire_file_name(user, file_name, timezone.now())
+    operation.content_type = _CONTROL.sub("", content_type)[:255]
+    operation.archive.save(operation.public_id, upload, save=False)
+    try:
+        operation.fingerprint = fingerprint(Path(operation.archive.path))
+        made = begin(operation)
+    except BaseException:
+        operation.archive.delete(save=False)
+        raise
+    enqueue_slices(made)
+    return operation
+
+
+def create_operation_in_place(
+    *, user: User, importer_key: str, path: Path, source: str = ""
+) -> ImportOperation:
+    """An operation over a file that is read where it lies; nothing is queued.
+
+    Raises `ImporterNotDefined`, `FileMissing`, `OperationInProgress`.
+    """
+    importer = check_importer(importer_key)
+    if not path.is_file():
+        raise FileMissing(f"There is no file {path}.")
+    refuse_while_importing()
+    operation = new_operation(user, importer, source)
+    operation.file = wire_file_name(user, path.name, timezone.now())
+    operation.archive_path = str(path.resolve())
+    operation.fingerprint = fingerprint(path)
+    begin(operation)
+    return operation
+
+
+def new_operation(user: User, importer: type[FileImporter], source: str) -> ImportOperation:
+    return ImportOperation(
+        importer_key=importer.key,
+        type=importer.name,
+        source=source or importer.family,
+        user=user,
+        status=Status.FILE_LOADED,
+        phase=Phase.LISTING,
+    )
+
+
+def refuse_while_importing() -> None:
+    """Raise `OperationInProgress` while some operation writes to the workspace."""
+    running = ImportOperation.objects.importing().first()
+    if running is not None:
+        raise OperationInProgress(
+            f"The import {running.public_id} is running. Wait for it to end, or cancel it first."
+        )
+
+
+def begin(operation: ImportOperation) -> list[int]:
+    """Store the operation as the current one; the ids of its first slices."""
+    with transaction.atomic():
+        refuse_while_importing()
+        others = ImportOperation.objects.filter(valid=True)
+        # One that is still being read is given up; one that waits or has ended only steps back.
+        others.filter(status__in=LOADING).update(cancel_requested_at=timezone.now())
+        replaced = list(others.values_list("pk", flat=True))
+        others.update(valid=False)
+        operation.save()
+        made = create_slices(operation.pk, Phase.LISTING, [([], 0, 0)])
+    for pk in replaced:
+        settle_stopped(pk)
+    return made
+
+
+def start_operation(
+    operation: ImportOperation,
+    selection: dict[str, Any],
+    user: User,
+    *,
+    queue: bool = True,
+) -> None:
+    """Import what `selection` names (see `engine/selecting.py`); with `queue`, in the background.
+
+    Of two that start at once one wins. Raises `InvalidOperationStatus`, `OperationInvalid`,
+    `OperationInProgress`, `InvalidSelection`.
+    """
+    grant = selection.get("grantRoles") is True and user.is_superuser
+    selection = {**selection, "grantRoles": grant}
+    now = timezone.now()
+    try:
+        with transaction.atomic():
+            won = ImportOperation.objects.filter(pk=operation.pk, valid=True).move(
+                Status.USER_SELECTION,
+                status=Status.IMPORTING_STARTED,
+                phase=Phase.USERS,
+                started_at=now,
+                selection=selection,
+                cancel_requested_at=None,
+                progress={},
+            )
+            if not won:
+                raise _why_not_startable(operation)
+            skipped = apply_selection(operation, selection)
+            fresh = ImportOperation.objects.get(pk=operation.pk)
+            ImportOperation.objects.filter(pk=operation.pk).update(
+                base_tally={**fresh.base_tally, **skipped},
+                tally={**fresh.tally, **skipped},
+            )
+            made = create_slices(operation.pk, Phase.USERS, [([], 0, 0)])
+    except IntegrityError:
+        # The constraint that lets one operation import at a time.
+        raise OperationInProgress from None
+    operation.refresh_from_db()
+    if queue:
+        enqueue_slices(made)
+
+
+def _why_not_startable(operation: ImportOperation) -> ImportopsError:
+    operation.refresh_from_db()
+    if not operation.valid:
+        return OperationInvalid(
+            "Invalid Import Operation: a newer one has taken its place, or it was cleared."
+        )
+    if operation.status in IMPORTING:
+        return OperationInProgress(f"The import {operation.public_id} is running already.")
+    if operation.status in LOADING:
+        return InvalidOperationStatus(
+            "The file is still being read. Wait until its status is importer_user_selection."
+        )
+    return InvalidOperationStatus(
+        f"The operation is {operation.get_status_display()}; only one that waits for a "
+        "selection (importer_user_selection) can be started."
+    )
+
+
+def cancel_operation(operation: ImportOperation) -> None:
+    """Ask an operation to stop; it does within one batch, and can be resumed.
+
+    Raises `InvalidOperationStatus` when it has ended already.
+    """
+    now = timezone.now()
+    asked = (
+        ImportOperation.objects.filter(pk=operation.pk, cancel_requested_at=None)
+        .exclude(status__in=ENDED)
+        .update(cancel_requested_at=now, updated_at=now)
+    )
+    operation.refresh_from_db()
+    if not asked and not operation.is_cancelling:
+        raise InvalidOperationStatus(
+            f"The operation is {operation.get_status_display()}; there is nothing to cancel."
+        )
+    settle_stopped(operation.pk)
+    operation.refresh_from_db()
+
+
+def resume_operation(operation: ImportOperation, *, queue: bool = True) -> None:
+    """Go on with an operation that was cancelled, failed or interrupted, where it stopped.
+
+    Every slice is taken over at once; a worker that still believes it has one is fenced off. Raises
+    `InvalidOperationStatus`, `OperationInProgress`, and `OperationInvalid` when a newer operation
+    is unfinished.
+    """
+    operation.refresh_from_db()
+    if operation.status == Status.DONE or operation.phase == Phase.NONE:
+        if operation.status == Status.CANCELLED and operation.phase == Phase.NONE:
+            _reopen(operation, Status.USER_SELECTION)
+            return
+        raise InvalidOperationStatus(
+            f"The operation is {operation.get_status_display()}; there is nothing to resume."
+        )
+    newer = (
+        ImportOperation.objects.filter(ts__gt=operation.ts, valid=True)
+        .exclude(status__in=ENDED)
+        .first()
+    )
+    if newer is not None:
+        raise OperationInvalid(
+            f"A newer operation, {newer.public_id}, is not finished. Finish or cancel it first."
+        )
+    try:
+        _reopen(operation, STATUS_OF_PHASE[Phase(operation.phase)])
+    except IntegrityError:
+        raise OperationInProgress from None
+    made = advance(operation.pk)
+    if queue:
+        waiting = operation.slices.unfinished().filter(phase=operation.phase)
+        enqueue_slices([*made, *waiting.values_list("pk", flat=True)])
+
+
+def _reopen(operation: ImportOperation, status: Status) -> None:
+    with transaction.atomic():
+        ImportOperation.objects.filter(valid=True).exclude(pk=operation.pk).update(valid=False)
+        ImportOperation.objects.filter(pk=operation.pk).update(
+            status=status,
+            valid=True,
+            cancel_requested_at=None,
+            finished_at=None,
+            error="",
+            error_code="",
+            updated_at=timezone.now(),
+        )
+        operation.slices.unfinished().take_over()
+    operation.refresh_from_db()

@@ -1,0 +1,208 @@
+"""Messages: chunks of the export -> rows, about a thousand in a transaction, in archive order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from importops.conf import conf
+from importops.engine.preparing import span_of
+from importops.engine.resolve import UserDirectory
+from importops.engine.selecting import DateRange, date_range
+from importops.engine.slices import Batch, Work
+from importops.engine.sources import open_source
+from importops.engine.writers import FileRow, MessageRow, Writer, writer_for
+from importops.engine.writers.merge import reactions_json
+from importops.importers.base import Directory
+from importops.models import File, ImportOperation, RoomImportId, StagedRecord
+from importops.records import NAME_LIMIT, TEXT_LIMIT, Chunk, FileRecord, MessageRecord
+
+EVERYBODY = ("all", "here")
+MOST_STAND_INS = 200
+
+
+class Rooms:
+    """The rooms that messages of an operation go to."""
+
+    def __init__(self, operation: ImportOperation) -> None:
+        self.key_of: dict[str, int] = {}
+        self.names: dict[str, str] = {}
+        for import_id, key, name in RoomImportId.objects.filter(
+            source=operation.source
+        ).values_list("import_id", "room_id", "room__name"):
+            self.key_of[import_id], self.names[import_id] = key, name
+        self.folders: dict[str, str] = {}
+        staged = StagedRecord.objects.rooms().filter(operation=operation)
+        for import_id, name, folder, selected in staged.values_list(
+            "import_id", "data__name", "data__folder", "selected"
+        ):
+            self.names.setdefault(import_id, name or "")
+            if selected and folder:
+                self.folders[folder] = import_id
+
+
+def import_messages(work: Work) -> None:
+    """Write one span's messages and files. Its cursor is the importer's."""
+    operation = work.operation
+    rooms = Rooms(operation)
+    users = UserDirectory(operation)
+    directory = Directory(usernames=users, room_names=rooms.names, folders=rooms.folders)
+    writer = writer_for(operation.pk)
+    maker = RowMaker(rooms, users, date_range(operation.selection), writer)
+    span = span_of(work)
+    with open_source(operation) as source:
+        chunks = source.messages(span, work.cursor or span.start, directory)
+        for some in gathered(chunks, conf().batch_rows):
+            let_authors_in(work, users, some)
+            rows, files, batch_of = maker.make(some)
+            with work.batch() as batch:
+                batch.cursor = some[-1].cursor
+                batch.tally.update(batch_of.tally)
+                for failure in batch_of.failures:
+                    batch.fail(failure)
+                write(writer, rows, files, batch)
+
+
+def gathered(chunks: Iterator[Chunk], size: int) -> Iterator[list[Chunk]]:
+    """Chunks in groups of about `size` records: small rooms share a transaction."""
+    some: list[Chunk] = []
+    records = 0
+    for chunk in chunks:
+        some.append(chunk)
+        # What is only read or skipped counts a little too, so that the cursor moves on.
+        records += len(chunk.records) + len(chunk.failures) + 1
+        if records >= size:
+            yield some
+            some, records = [], 0
+    if some:
+        yield some
+
+
+def let_authors_in(work: Work, users: UserDirectory, chunks: Sequence[Chunk]) -> None:
+    """Make accounts for those authors of `chunks` who have none, in transactions of their own."""
+    authors = {record.author for chunk in chunks for record in chunk.records}
+    strangers = sorted(users.missing(authors))
+    for start in range(0, len(strangers), MOST_STAND_INS):
+        some = strangers[start : start + MOST_STAND_INS]
+        with work.batch() as batch:
+            users.make_stand_ins(some, batch)
+    if strangers:
+        users.missing(strangers)
+
+
+class RowMaker:
+    """Turns records into rows; what it leaves out is counted or kept as a failure."""
+
+    def __init__(
+        self, rooms: Rooms, users: UserDirectory, wanted: DateRange, writer: Writer
+    ) -> None:
+        self.rooms = rooms
+        self.users = users
+        self.wanted = wanted
+        self.moment = writer.moment
+        self.operation_id = writer.operation_id
+
+    def make(self, chunks: Sequence[Chunk]) -> tuple[list[MessageRow], list[FileRow], Batch]:
+        rows: list[MessageRow] = []
+        files: list[FileRow] = []
+        batch = Batch()
+        for chunk in chunks:
+            batch.add("read", chunk.read)
+            batch.add("repaired", chunk.repaired)
+            for reason, number in chunk.skipped.items():
+                batch.add(f"messages.skipped.{reason}", number)
+            batch.add("files.skipped.message-skipped", chunk.skipped_files)
+            batch.failures.extend(chunk.failures)
+            room_id = self.rooms.key_of.get(chunk.room)
+            records = chunk.records
+            if room_id is None:
+                self._leave_out(records, "room-failed", batch)
+                continue
+            if self.wanted:
+                records = self._in_range(records, batch)
+            for record in records:
+                rows.append(self._row(room_id, record))
+                if record.files:
+                    files += [file_row(room_id, record.source_id, file) for file in record.files]
+        return rows, files, batch
+
+    def _in_range(self, records: Sequence[MessageRecord], batch: Batch) -> list[MessageRecord]:
+        self._leave_out(
+            [record for record in records if not self.wanted.holds(record.sent_at)],
+            "outside-dates",
+            batch,
+        )
+        return [record for record in records if self.wanted.holds(record.sent_at)]
+
+    def _leave_out(self, records: Sequence[MessageRecord], reason: str, batch: Batch) -> None:
+        batch.add(f"messages.skipped.{reason}", len(records))
+        batch.add(
+            f"files.skipped.{reason}",
+            sum(len(record.files or ()) for record in records),
+        )
+
+    def _row(self, room_id: int, record: MessageRecord) -> MessageRow:
+        return MessageRow(
+            room_id,
+            self.users.keys_by_id[record.author],
+            record.source_id[:NAME_LIMIT],
+            self.moment(record.sent_at),
+            record.text[:TEXT_LIMIT],
+            record.type,
+            record.alias[:NAME_LIMIT],
+            record.thread_source_id[:NAME_LIMIT],
+            None if record.edited_at is None else self.moment(record.edited_at),
+            (self.users.get(record.edited_by) or "") if record.edited_by else "",
+            self._reactions(record) if record.reactions else "{}",
+            self._mentions(record) if record.mentions else "[]",
+            msgspec.json.encode(record.attachments).decode() if record.attachments else "[]",
+            self.operation_id,
+        )
+
+    def _reactions(self, record: MessageRecord) -> str:
+        name_of = self.users.get
+        # Who reacted but is nowhere in the export keeps the id: a lost vote would be a lie.
+        return reactions_json(
+            (name, {name_of(user) or user for user in users})
+            for name, users in record.reactions or ()
+        )
+
+    def _mentions(self, record: MessageRecord) -> str:
+        mentions = []
+        for item in record.mentions or ():
+            if item in EVERYBODY:
+                mentions.append({"username": item, "name": item, "type": "group"})
+            elif name := self.users.get(item):
+                mentions.append({"username": name, "name": name, "type": "user"})
+        return msgspec.json.encode(mentions).decode()
+
+
+def file_row(room_id: int, message_source_id: str, file: FileRecord) -> FileRow:
+    if file.problem or not file.url:
+        status, problem = File.Status.FAILED, file.problem or "the export has no link"
+    elif file.external:
+        status, problem = File.Status.DONE, ""
+    else:
+        status, problem = File.Status.PENDING, ""
+    return FileRow(
+        room_id,
+        message_source_id[:NAME_LIMIT],
+        file.source_id[:NAME_LIMIT],
+        file.name[:NAME_LIMIT],
+        file.mime_type[:NAME_LIMIT],
+        max(0, min(file.size, 2**62)),
+        file.url,
+        str(status),
+        file.external,
+        problem[:NAME_LIMIT],
+    )
+
+
+def write(writer: Writer, rows: list[MessageRow], files: list[FileRow], batch: Batch) -> None:
+    for kind, counts in (
+        ("messages", writer.write_messages(rows) if rows else {}),
+        ("files", writer.write_files(files) if files else {}),
+    ):
+        for outcome, number in counts.items():
+            batch.add(f"{kind}.{outcome}", number)

@@ -1,0 +1,243 @@
+"""Counts that add up, and what is told of them.
+
+A tally is a flat mapping of sums, so that tallies of slices simply add:
+
+    users.total  users.created  users.updated  users.failed  users.skipped.<reason>
+    channels.…   messages.…   files.…
+    problems      bad records that preparing found
+    placeholders  authors that had no account and got a stand-in;  bots  the same for bots
+    repaired      texts in which NUL or lone surrogates were replaced
+    scanned, read bytes of messages counted, and imported, so far;  bytes  all there is to read
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.cache import cache
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from importops.conf import conf
+from importops.models import ImportFailure, ImportOperation, ImportSlice, Phase, Status
+
+KINDS = ("users", "channels", "messages", "files")
+KIND_OF_RECORD = {
+    "user": "users",
+    "room": "channels",
+    "message": "messages",
+    "file": "files",
+}
+WORKER_SEEN = "importops-worker-seen"
+WORKER_SILENT = 30
+PREPARING = (Phase.LISTING, Phase.COUNTING)
+
+Tally = Counter[str]
+
+
+def counts(operation: ImportOperation) -> dict[str, dict[str, int]]:
+    """Per kind: total, created, updated, skipped, failed. At the end the four add up to `total`."""
+    return {
+        kind: {
+            "total": operation.tally.get(f"{kind}.total", 0),
+            "created": operation.tally.get(f"{kind}.created", 0),
+            "updated": operation.tally.get(f"{kind}.updated", 0),
+            "skipped": sum(skip_reasons(operation.tally, kind).values()),
+            "failed": operation.tally.get(f"{kind}.failed", 0),
+        }
+        for kind in KINDS
+    }
+
+
+def skip_reasons(tally: Mapping[str, int], kind: str) -> dict[str, int]:
+    """Why records of `kind` were skipped: reason -> how many."""
+    prefix = f"{kind}.skipped."
+    return {
+        key.removeprefix(prefix): number
+        for key, number in sorted(tally.items())
+        if key.startswith(prefix) and number
+    }
+
+
+def has_failures(operation: ImportOperation) -> bool:
+    """Whether any record failed; for an operation that only prepared, whether any would."""
+    if not operation.has_started and operation.tally.get("problems"):
+        return True
+    return any(kind["failed"] for kind in counts(operation).values())
+
+
+def wire_count(operation: ImportOperation) -> dict[str, int] | None:
+    """The wire's `count`; None while nothing has been counted.
+
+    `completed + error + skipped` reaches `total`. Files are not part of it: a message counts once,
+    whatever it carries.
+    """
+    if not operation.tally:
+        return None
+    numbers = counts(operation)
+    parts = [numbers[kind] for kind in ("users", "channels", "messages")]
+    return {
+        "users": numbers["users"]["total"],
+        "channels": numbers["channels"]["total"],
+        "messages": numbers["messages"]["total"],
+        "total": sum(part["total"] for part in parts),
+        "completed": sum(part["created"] + part["updated"] for part in parts),
+        "error": sum(part["failed"] for part in parts),
+        "skipped": sum(part["skipped"] for part in parts),
+    }
+
+
+def epoch_ms(moment: datetime) -> int:
+    """Whole milliseconds since the epoch, in integers: a float would round some of them."""
+    return (moment - datetime(1970, 1, 1, tzinfo=moment.tzinfo)) // timedelta(milliseconds=1)
+
+
+def iso_ms(moment: datetime) -> str:
+    """ISO-8601 in UTC with milliseconds and `Z`."""
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def operation_body(operation: ImportOperation) -> dict[str, Any]:
+    """The operation as the wire knows it: these keys in this order (docs/api.md)."""
+    body: dict[str, Any] = {
+        "_id": operation.public_id,
+        "type": operation.type,
+        "importerKey": operation.importer_key,
+        "ts": epoch_ms(operation.ts),
+        "status": operation.status,
+        "valid": operation.valid,
+        "user": operation.user.public_id,
+        "_updatedAt": iso_ms(operation.updated_at),
+    }
+    if operation.content_type:
+        body["contentType"] = operation.content_type
+    if operation.file:
+        body["file"] = operation.file
+    if (count := wire_count(operation)) is not None:
+        body["count"] = count
+    return body
+
+
+def report(operation: ImportOperation) -> dict[str, Any]:
+    """Everything there is to tell about an operation; the body of `import.report`."""
+    tally = operation.tally
+    return {
+        "operation": operation_body(operation),
+        "state": operation.state,
+        "phase": operation.phase,
+        "cancelling": operation.is_cancelling,
+        "counts": counts(operation),
+        "skipped": {kind: skip_reasons(tally, kind) for kind in KINDS},
+        "problems": tally.get("problems", 0),
+        "placeholders": tally.get("placeholders", 0),
+        "bots": tally.get("bots", 0),
+        "repaired": tally.get("repaired", 0),
+        "bytes": {
+            "read": tally.get("read" if operation.has_started else "scanned", 0),
+            "total": tally.get("bytes", 0),
+        },
+        "percent": percent(operation),
+        "rate": operation.progress.get("rate"),
+        "eta": operation.progress.get("eta"),
+        "seconds": round(operation.duration.total_seconds(), 3)
+        if operation.duration is not None
+        else None,
+        "failures": failures_by_code(operation),
+        "worker": {"alive": worker_alive()},
+        "notes": operation.notes,
+        "error": operation.error or None,
+    }
+
+
+def failures_by_code(operation: ImportOperation) -> dict[str, int]:
+    """How many records failed, by reason."""
+    codes: Counter[str] = Counter(
+        ImportFailure.objects.of(operation).order_by().values_list("code", flat=True)
+    )
+    return dict(codes.most_common())
+
+
+def processed(tally: Mapping[str, int]) -> tuple[int, int]:
+    """Records dealt with and records to deal with, deselected ones left out of both."""
+    done = total = 0
+    for kind in ("users", "channels", "messages"):
+        reasons = skip_reasons(tally, kind)
+        deselected = reasons.pop("deselected", 0)
+        total += tally.get(f"{kind}.total", 0) - deselected
+        done += sum(reasons.values()) + sum(
+            tally.get(f"{kind}.{outcome}", 0) for outcome in ("created", "updated", "failed")
+        )
+    return done, total
+
+
+def percent(operation: ImportOperation) -> int | None:
+    """How much of the present work is done: 0 to 99 while it goes on, 100 only when it is over."""
+    if operation.status == Status.DONE:
+        return 100
+    if not operation.has_started:
+        read, total = (operation.tally.get(key, 0) for key in ("scanned", "bytes"))
+    else:
+        read, total = processed(operation.tally)
+    if not total:
+        return None
+    return int(min(99, read * 100 // total))
+
+
+def refresh_totals(operation_id: int, *, force: bool = False) -> None:
+    """Bring the operation's sums up to date from its slices, at most once in `refresh_seconds`.
+
+    One conditional UPDATE; of several workers the first does it and the others pass by.
+    """
+    now = timezone.now()
+    due = ImportOperation.objects.filter(pk=operation_id)
+    operation = due.only(
+        "updated_at", "tally", "base_tally", "progress", "started_at", "status"
+    ).get()
+    if not force and now - operation.updated_at < timedelta(seconds=conf().refresh_seconds):
+        return
+    tally = sum_tallies(operation.base_tally, ImportSlice.objects.filter(operation=operation_id))
+    if not force:
+        due = due.filter(updated_at=operation.updated_at)
+    due.update(tally=dict(tally), progress=measure(operation, tally, now), updated_at=now)
+
+
+def sum_tallies(base: Mapping[str, int], slices: QuerySet[ImportSlice]) -> Tally:
+    total: Tally = Counter(base)
+    for tally in slices.values_list("tally", flat=True).iterator(chunk_size=500):
+        total.update(tally)
+    return total
+
+
+def measure(operation: ImportOperation, tally: Mapping[str, int], now: datetime) -> dict[str, Any]:
+    """Rate (records, or while preparing bytes, a second, over the last seconds) and ETA in seconds."""
+    if operation.has_started:
+        done, total = processed(tally)
+    else:
+        done, total = tally.get("scanned", 0), tally.get("bytes", 0)
+    last = operation.progress
+    at = now.timestamp()
+    kind = "importing" if operation.has_started else "preparing"
+    progress: dict[str, Any] = {"at": at, "done": done, "of": kind}
+    if last.get("of") != kind or at <= last["at"] or done < last["done"]:
+        return progress
+    rate = (done - last["done"]) / (at - last["at"])
+    if last.get("rate"):
+        # A moving average over about five refreshes: steady enough to read, quick enough to trust.
+        rate = 0.3 * rate + 0.7 * last["rate"]
+    progress["rate"] = round(rate, 1)
+    if rate > 0 and total >= done:
+        progress["eta"] = round((total - done) / rate, 1)
+    return progress
+
+
+def worker_seen() -> None:
+    """A worker says that it is alive."""
+    cache.set(WORKER_SEEN, timezone.now().timestamp(), timeout=WORKER_SILENT)
+
+
+def worker_alive() -> bool:
+    """Whether some worker has been heard of in the last half minute."""
+    return cache.get(WORKER_SEEN) is not None

@@ -1,0 +1,305 @@
+"""Source ids and names -> our accounts. Nothing here writes but `UserDirectory.make_stand_ins`.
+
+Who an incoming user is, in this order: the account that has the import id; the account that has one of
+the e-mail addresses; the account with that username, if one side has no e-mail or the account is a
+placeholder. Otherwise it is somebody new, under a free name.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
+from django.contrib.auth.models import Group
+
+from importops.engine.slices import Batch
+from importops.models import (
+    ImportOperation,
+    StagedRecord,
+    User,
+    UserEmail,
+    UserImportId,
+)
+from importops.records import NAME_LIMIT, SYSTEM_BOT, UserRecord, fold
+
+LOOK_UP_AT_ONCE = 500
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+
+
+@dataclass(slots=True)
+class UserMatch:
+    """What is to become of one incoming user."""
+
+    record: UserRecord
+    user: User | None = None
+    """The account it is, None: a new one."""
+    username: str = ""
+    """The free name that a new account gets."""
+    emails: list[str] = field(default_factory=list)
+    """Addresses that no account has."""
+    import_ids: list[str] = field(default_factory=list)
+    """Import ids that no account has."""
+    note: str = ""
+    """What a person should know: a name that was taken, an address that belongs to another."""
+
+
+class UserMatcher:
+    """Matches a batch of users in a constant number of queries."""
+
+    def __init__(self, source: str, records: Sequence[UserRecord]) -> None:
+        self.by_import_id: dict[str, User] = {}
+        self.by_email: dict[str, User] = {}
+        self.by_username: dict[str, User] = {}
+        self.addresses: dict[int, set[str]] = {}
+        self.of_this_source: set[int] = set()
+        self._names: set[str] = set()
+        self._load(source, records)
+
+    def _load(self, source: str, records: Sequence[UserRecord]) -> None:
+        ids = {import_id for record in records for import_id in record.import_ids}
+        emails = {fold(address) for record in records for address in record.emails}
+        names = {fold(record.username) for record in records if record.username}
+        self._names = names
+        for known in UserImportId.objects.select_related("user").filter(
+            source=source, import_id__in=ids
+        ):
+            self.by_import_id[known.import_id] = known.user
+        for email in UserEmail.objects.select_related("user").filter(address_key__in=emails):
+            self.by_email[email.address_key] = email.user
+        for user in User.objects.filter(username_key__in=names):
+            self.by_username[user.username_key] = user
+        users = {
+            user.pk: user
+            for known_users in (self.by_import_id, self.by_email, self.by_username)
+            for user in known_users.values()
+        }
+        # One object an account, however it was found, so that changes to it are seen everywhere.
+        for mapping in (self.by_import_id, self.by_email, self.by_username):
+            mapping.update({key: users[user.pk] for key, user in mapping.items()})
+        for email in UserEmail.objects.filter(user__in=users):
+            self.addresses.setdefault(email.user_id, set()).add(email.address_key)
+        self.of_this_source = set(
+            UserImportId.objects.filter(source=source, user__in=users).values_list(
+                "user_id", flat=True
+            )
+        )
+
+    def free_names(self) -> FreeNames:
+        """Names for the new users of this batch."""
+        return FreeNames(self._names - self.by_username.keys())
+
+    def match(self, record: UserRecord) -> UserMatch:
+        """Decide about one record. The decision is taken as carried out for the records after it."""
+        found = UserMatch(record)
+        found.user = self._who(record)
+        owner = found.user
+        for address in record.emails:
+            holder = self.by_email.get(fold(address))
+            if holder is None:
+                found.emails.append(address)
+            elif owner is not None and holder is not owner:
+                found.note = f"{address} belongs to {holder.username} and stays there"
+        found.import_ids = [
+            import_id for import_id in record.import_ids if import_id not in self.by_import_id
+        ]
+        return found
+
+    def _who(self, record: UserRecord) -> User | None:
+        for import_id in record.import_ids:
+            if import_id in self.by_import_id:
+                return self.by_import_id[import_id]
+        for address in record.emails:
+            if (user := self.by_email.get(fold(address))) is not None:
+                return user
+        return self._by_name(record)
+
+    def _by_name(self, record: UserRecord) -> User | None:
+        user = self.by_username.get(fold(record.username)) if record.username else None
+        if user is None or user.public_id == SYSTEM_BOT:
+            return None
+        if user.is_placeholder and user.pk not in self.of_this_source:
+            return user
+        # Somebody else of the same workspace already is this account.
+        if user.pk in self.of_this_source:
+            return None
+        if record.emails and self.addresses.get(user.pk):
+            return None
+        return user
+
+    def learn(self, match: UserMatch, user: User) -> None:
+        """Take `user` as what `match` led to, for the records after it."""
+        for import_id in match.import_ids:
+            self.by_import_id[import_id] = user
+        for address in match.emails:
+            self.by_email[fold(address)] = user
+            self.addresses.setdefault(user.pk, set()).add(fold(address))
+        self.by_username[user.username_key] = user
+        self.of_this_source.add(user.pk)
+
+
+def suggest_username(record: UserRecord) -> str:
+    """A name for a user whom the export gives none: from the address, else from the full name."""
+    local = record.emails[0].partition("@")[0] if record.emails else ""
+    return _NOT_IN_NAMES.sub(".", local or record.name).strip(".").lower()
+
+
+class FreeNames:
+    """Finds names that nobody has: `john`, else `john-1`, `john-2`, … in the order asked."""
+
+    def __init__(self, known_free: Iterable[str] = ()) -> None:
+        """`known_free` are folded names that were just looked up and not found."""
+        self._known_free = set(known_free)
+        self._given: set[str] = set()
+
+    def take(self, wanted: str) -> str:
+        base = wanted.strip()[: NAME_LIMIT - 12] or "user"
+        key = fold(base)
+        if self._is_free(key):
+            return self._give(base)
+        taken = set(
+            User.objects.filter(username_key__startswith=f"{key}-").values_list(
+                "username_key", flat=True
+            )
+        )
+        number = 1
+        while f"{key}-{number}" in taken or f"{key}-{number}" in self._given:
+            number += 1
+        return self._give(f"{base}-{number}")
+
+    def _is_free(self, key: str) -> bool:
+        if key in self._given:
+            return False
+        return key in self._known_free or not User.objects.filter(username_key=key).exists()
+
+    def _give(self, name: str) -> str:
+        self._given.add(fold(name))
+        return name
+
+
+def unusable_password() -> str:
+    """What `set_unusable_password` writes, without going through a hasher for each of 100,000 users."""
+    return UNUSABLE_PASSWORD_PREFIX + secrets.token_hex(20)
+
+
+class UserDirectory(Mapping[str, str]):
+    """Import id -> username, and -> our key, for everyone the messages of an operation speak of.
+
+    As a mapping it gives usernames: of the account here, else of the export (for members who were
+    not imported, so that a mention of them can still be read).
+    """
+
+    def __init__(self, operation: ImportOperation) -> None:
+        self.operation = operation
+        self._keys: dict[str, int] = {}
+        self._names: dict[str, str] = {}
+        bot = User.objects.get(public_id=SYSTEM_BOT)
+        self._keys[SYSTEM_BOT], self._names[SYSTEM_BOT] = bot.pk, bot.username
+        rows = UserImportId.objects.filter(source=operation.source).values_list(
+            "import_id", "user_id", "user__username"
+        )
+        for import_id, key, username in rows.iterator(chunk_size=2000):
+            self._keys[import_id], self._names[import_id] = key, username
+        self._hints = dict(
+            StagedRecord.objects.filter(operation=operation)
+            .exclude(kind=StagedRecord.Kind.ROOM)
+            .exclude(
+                import_id__in=UserImportId.objects.filter(source=operation.source).values(
+                    "import_id"
+                )
+            )
+            .values_list("import_id", "data__username")
+            .iterator(chunk_size=2000)
+        )
+
+    def __getitem__(self, import_id: str) -> str:
+        name = self._names.get(import_id) or self._hints.get(import_id)
+        if not name:
+            raise KeyError(import_id)
+        return name
+
+    def get(self, import_id: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        # Written out because it is asked for every mention: no exception on a miss.
+        return self._names.get(import_id) or self._hints.get(import_id) or default
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._hints, **self._names})
+
+    def __len__(self) -> int:
+        return len(self._hints.keys() | self._names.keys())
+
+    def key(self, import_id: str) -> int:
+        """Our key of a user that `missing` did not name."""
+        return self._keys[import_id]
+
+    @property
+    def keys_by_id(self) -> Mapping[str, int]:
+        return self._keys
+
+    def missing(self, import_ids: Iterable[str]) -> list[str]:
+        """Those of `import_ids` who have no account here, after a look at the database."""
+        unknown = [item for item in import_ids if item not in self._keys]
+        for start in range(0, len(unknown), LOOK_UP_AT_ONCE):
+            self._look_up(unknown[start : start + LOOK_UP_AT_ONCE])
+        return [item for item in unknown if item not in self._keys]
+
+    def _look_up(self, import_ids: list[str]) -> None:
+        for import_id, key, username in UserImportId.objects.filter(
+            source=self.operation.source, import_id__in=import_ids
+        ).values_list("import_id", "user_id", "user__username"):
+            self._keys[import_id], self._names[import_id] = key, username
+
+    def make_stand_ins(self, import_ids: Sequence[str], batch: Batch) -> None:
+        """Accounts for authors who have none: placeholders, and bots for bots.
+
+        What is known of them is what the export said. Call `missing` again after the transaction.
+        """
+        staged = {
+            row.import_id: row.data
+            for row in StagedRecord.objects.filter(
+                operation=self.operation, import_id__in=import_ids
+            ).exclude(kind=StagedRecord.Kind.ROOM)
+        }
+        names = FreeNames()
+        users = []
+        for import_id in import_ids:
+            data = staged.get(import_id, {})
+            is_bot = data.get("type") == "bot"
+            username = names.take(data.get("username") or import_id.removeprefix("bot:"))
+            users.append(
+                User(
+                    username=username,
+                    username_key=fold(username),
+                    name=(data.get("name") or "")[:NAME_LIMIT],
+                    type=User.Type.BOT if is_bot else User.Type.USER,
+                    password=unusable_password(),
+                    is_active=is_bot,
+                    is_placeholder=not is_bot,
+                    operation=self.operation,
+                )
+            )
+            batch.add("bots" if is_bot else "placeholders")
+        User.objects.bulk_create(users)
+        UserImportId.objects.bulk_create(
+            UserImportId(
+                user=user,
+                source=self.operation.source,
+                import_id=import_id,
+                operation=self.operation,
+            )
+            for user, import_id in zip(users, import_ids, strict=True)
+        )
+        bots = [user for user in users if user.type == User.Type.BOT]
+        add_to_group(bots, "bot")
+
+
+def add_to_group(users: Sequence[User], name: str) -> None:
+    """Give freshly created `users` the role `name`, in one statement."""
+    if not users:
+        return
+    group = Group.objects.get(name=name)
+    User.groups.through.objects.bulk_create(
+        User.groups.through(user_id=user.pk, group_id=group.pk) for user in users
+    )

@@ -1,0 +1,271 @@
+"""One slice from claim to finish, and the way from phase to phase.
+
+Who calls this, in which process and how often, is the caller's affair: a queue's worker, a command in
+the foreground, a test.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from django.db import OperationalError, transaction
+from django.utils import timezone
+
+from importops.conf import conf
+from importops.engine.importing_messages import import_messages
+from importops.engine.importing_rooms import import_rooms
+from importops.engine.importing_users import import_users
+from importops.engine.preparing import (
+    count_messages,
+    end_preparing,
+    list_workspace,
+    plan_counting,
+)
+from importops.engine.progress import counts, refresh_totals
+from importops.engine.slices import (
+    MOST_STALLED_CLAIMS,
+    Work,
+    claim_slice,
+    create_slices,
+    fail_operation,
+    finish_slice,
+    leave_phase,
+    release_slice,
+    settle_stopped,
+)
+from importops.engine.sources import archive_path
+from importops.errors import (
+    FileMissing,
+    ImportopsError,
+    NotEnoughSpace,
+    OperationStopped,
+    SliceLost,
+    SourceChanged,
+    SourceError,
+    WorkerStopping,
+)
+from importops.models import ImportOperation, ImportSlice, Phase, Status
+from importops.records import Cursor
+
+logger = logging.getLogger(__name__)
+
+WAIT_FOR_OTHERS = 0.2
+RETRY_AFTER = 2.0
+
+ONE_SLICE: list[tuple[Cursor, int, int]] = [([], 0, 0)]
+
+
+def finish(work: Work) -> None:
+    """Nothing is left to write; what the sums say is checked in `end_importing`."""
+
+
+class Step(NamedTuple):
+    work: Callable[[Work], None]
+    following: Phase
+
+
+STEPS: dict[Phase, Step] = {
+    Phase.LISTING: Step(list_workspace, Phase.COUNTING),
+    Phase.COUNTING: Step(count_messages, Phase.NONE),
+    Phase.USERS: Step(import_users, Phase.ROOMS),
+    Phase.ROOMS: Step(import_rooms, Phase.MESSAGES),
+    Phase.MESSAGES: Step(import_messages, Phase.FINISHING),
+    Phase.FINISHING: Step(finish, Phase.NONE),
+}
+
+
+class StalledSlice(ImportopsError):
+    """The import stopped several times at the same place without getting any further."""
+
+    code = "error-import-stalled"
+
+
+def run_slice(
+    slice_id: int,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[], None] = lambda: None,
+) -> list[int]:
+    """Work on one slice until it is done, lost or stopped; ids of slices that now wait to be run.
+
+    Does nothing when somebody else has the slice. What the export holds never raises from here: it
+    fails the operation with a sentence. A database that is away raises `OperationalError`; the slice
+    is taken up again when its lease has run out.
+    """
+    piece = claim_slice(slice_id)
+    if piece is None:
+        return []
+    work = Work(piece, stop=stop, on_batch=on_batch)
+    try:
+        if piece.stalled > MOST_STALLED_CLAIMS:
+            raise StalledSlice(
+                f"The import stopped {MOST_STALLED_CLAIMS} times at the same place "
+                f"({piece.get_phase_display()}, part {piece.number}) without getting any "
+                "further; the worker's log tells why. Resume it when the cause is gone."
+            )
+        if piece.phase == Phase.LISTING:
+            check_space(piece.operation)
+        STEPS[Phase(piece.phase)].work(work)
+    except SliceLost:
+        return []
+    except OperationStopped:
+        release_slice(piece)
+        settle_stopped(piece.operation_id)
+        return []
+    except WorkerStopping:
+        release_slice(piece)
+        raise
+    except (SourceError, FileMissing, SourceChanged, NotEnoughSpace, StalledSlice) as error:
+        give_up(piece, error)
+        return []
+    except OperationalError:
+        release_later(piece)
+        raise
+    except Exception:
+        # A defect of ours must not leave an operation stuck: it is tried again a few times, then
+        # fails with a sentence (`StalledSlice`), and the log has the traceback.
+        logger.exception("slice %s of operation %s failed", piece, piece.operation_id)
+        release_later(piece)
+        return []
+    finish_slice(work)
+    return advance(piece.operation_id)
+
+
+def give_up(piece: ImportSlice, error: ImportopsError) -> None:
+    release_slice(piece)
+    fail_operation(piece.operation_id, error)
+    logger.warning("operation %s failed: %s", piece.operation_id, error.message)
+
+
+def release_later(piece: ImportSlice) -> None:
+    """Give the slice back for another try, later each time."""
+    try:
+        release_slice(piece, wait=RETRY_AFTER * 2**piece.stalled, keep_stalled=True)
+    except OperationalError:
+        logger.warning("the database is away; the lease of %s will run out", piece)
+
+
+def check_space(operation: ImportOperation) -> None:
+    """Raise `NotEnoughSpace` when the import would likely fill the disk half-way."""
+    needed = conf().min_free_bytes + archive_path(operation).stat().st_size * 3 // 2
+    free = shutil.disk_usage(conf().data_dir).free
+    if free < needed:
+        raise NotEnoughSpace(
+            f"This import needs about {needed >> 20} MiB of free disk space and there are "
+            f"{free >> 20} MiB. Make room, then resume it."
+        )
+
+
+def advance(operation_id: int) -> list[int]:
+    """Go on to the next phase if this one is finished; the ids of its slices. Safe to call any time."""
+    operation = ImportOperation.objects.get(pk=operation_id)
+    phase = Phase(operation.phase)
+    unfinished = operation.slices.filter(phase=phase).unfinished()
+    if phase == Phase.NONE or operation.finished_at or unfinished.exists():
+        return []
+    following = STEPS[phase].following
+    try:
+        spans = plan(operation, following)
+        with transaction.atomic():
+            if not leave_phase(operation_id, phase, following):
+                return []
+            made = create_slices(operation_id, following, spans) if spans else []
+            if phase == Phase.LISTING:
+                # What there is to read is known only now.
+                ImportOperation.objects.filter(pk=operation_id).update(
+                    base_tally={"bytes": sum(weight for _, _, weight in spans)}
+                )
+            elif phase == Phase.COUNTING:
+                end_preparing(operation)
+            elif phase == Phase.FINISHING:
+                end_importing(operation)
+    except ImportopsError as error:
+        fail_operation(operation_id, error)
+        return []
+    refresh_totals(operation_id, force=True)
+    if spans or following == Phase.NONE:
+        return made
+    return advance(operation_id)
+
+
+def plan(operation: ImportOperation, phase: Phase) -> list[tuple[Cursor, int, int]]:
+    """How the work of `phase` is cut into slices: (start, stop, weight) each."""
+    if phase == Phase.COUNTING:
+        return [(s.start, s.stop, s.weight) for s in plan_counting(operation)]
+    if phase == Phase.MESSAGES:
+        # The same stretches that were counted, so that what was found there holds.
+        counted = operation.slices.filter(phase=Phase.COUNTING).order_by("number")
+        return list(counted.values_list("start", "stop", "weight"))
+    return [] if phase == Phase.NONE else ONE_SLICE
+
+
+def end_importing(operation: ImportOperation) -> None:
+    """Everything was tried: the operation is done, with what failed kept and counted."""
+    refresh_totals(operation.pk, force=True)
+    operation.refresh_from_db()
+    notes = list(operation.notes)
+    numbers = counts(operation)
+    if not any(kind["created"] or kind["updated"] for kind in numbers.values()):
+        notes.append("Nothing was created or changed by this import.")
+    for kind, number in numbers.items():
+        dealt_with = sum(number.values()) - number["total"]
+        if dealt_with != number["total"]:
+            # Never expected; said rather than hidden.
+            notes.append(
+                f"{kind}: {dealt_with} records were dealt with, {number['total']} were counted."
+            )
+            logger.error("operation %s does not add up: %s", operation.public_id, number)
+    now = timezone.now()
+    ImportOperation.objects.filter(pk=operation.pk).update(
+        status=Status.DONE, finished_at=now, updated_at=now, notes=notes
+    )
+
+
+def run_operation(
+    operation: ImportOperation,
+    *,
+    on_progress: Callable[[ImportOperation], None] = lambda operation: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Do an operation's present work in this process: until it waits for the selection, or has ended.
+
+    Workers may help at the same time. `on_progress` is called about once a second. Raises
+    `WorkerStopping` soon after `stop()` has become true; nothing is lost by that.
+    """
+    told = 0.0
+
+    def tell() -> None:
+        nonlocal told
+        if time.monotonic() - told >= conf().refresh_seconds:
+            operation.refresh_from_db()
+            on_progress(operation)
+            told = time.monotonic()
+
+    while True:
+        operation.refresh_from_db()
+        if operation.phase == Phase.NONE or operation.finished_at:
+            break
+        if not operation.valid or (operation.cancel_requested_at and settle_stopped(operation.pk)):
+            break
+        if stop():
+            raise WorkerStopping
+        ready = (
+            ImportSlice.objects.claimable(timezone.now())
+            .of_active_operations()
+            .filter(operation=operation)
+            .order_by("number")
+            .values_list("pk", flat=True)
+            .first()
+        )
+        if ready is not None:
+            run_slice(ready, stop=stop, on_batch=tell)
+        elif not advance(operation.pk):
+            # Another process has the rest; wait for it to finish, or for its lease to run out.
+            time.sleep(WAIT_FOR_OTHERS)
+        tell()
+    operation.refresh_from_db()
+    on_progress(operation)

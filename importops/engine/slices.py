@@ -1,0 +1,345 @@
+"""Slices: taking one, committing batches under its fence, giving it back, going on to the next phase.
+
+Any number of workers may try to do the same thing at the same time, be killed at any point, or wake
+up after they were given up for dead. What keeps the work exact is that each of these is one
+conditional UPDATE, and that a batch's rows and its checkpoint are one transaction:
+
+- *claim*: READY, or RUNNING with a lease that ran out, becomes RUNNING with `attempt` + 1.
+- *fence*: a batch commits only while `attempt` is still its own and the operation is still active.
+- *advance*: when no slice of the phase is unfinished, one UPDATE moves the operation on, and its
+  winner inserts the slices of the next phase.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import monotonic
+
+from django.db import connection, transaction
+from django.db.models import F, Max
+from django.utils import timezone
+
+from importops.conf import conf
+from importops.engine.progress import KIND_OF_RECORD, Tally, refresh_totals
+from importops.errors import (
+    ImportopsError,
+    OperationStopped,
+    SliceLost,
+    WorkerStopping,
+)
+from importops.models import (
+    ImportFailure,
+    ImportOperation,
+    ImportSlice,
+    Phase,
+    Status,
+)
+from importops.models.operations import ENDED, IMPORTING, LOADING, STATUS_OF_PHASE
+from importops.records import NAME_LIMIT, BadRecord, Cursor, repair_text
+
+MOST_STALLED_CLAIMS = 5
+QUEUE_GRACE = timedelta(seconds=30)
+"""How long the sweeper leaves a slice alone that was just put on the queue."""
+
+_CHECKPOINT = """
+    UPDATE importops_importslice SET "cursor" = %s, tally = %s, lease_until = %s, stalled = 0
+    WHERE id = %s AND attempt = %s AND status = 'running' AND EXISTS (
+        SELECT 1 FROM importops_importoperation o
+        WHERE o.id = importops_importslice.operation_id AND o.valid
+            AND o.cancel_requested_at IS NULL AND o.finished_at IS NULL
+            AND o.phase = importops_importslice.phase
+    )
+"""
+
+
+@dataclass
+class Batch:
+    """What one transaction adds to its slice besides rows; filled in while it is open."""
+
+    cursor: Cursor | None = None
+    tally: Tally = field(default_factory=Tally)
+    failures: list[BadRecord] = field(default_factory=list)
+
+    def add(self, key: str, number: int = 1) -> None:
+        if number:
+            self.tally[key] += number
+
+    def fail(self, failure: BadRecord) -> None:
+        """Keep `failure` and count it."""
+        self.failures.append(failure)
+        self.add(f"{KIND_OF_RECORD[failure.kind]}.failed")
+
+
+class Work:
+    """A slice that this process has claimed. `cursor` and `tally` are as last committed."""
+
+    def __init__(
+        self,
+        piece: ImportSlice,
+        *,
+        stop: Callable[[], bool],
+        on_batch: Callable[[], None],
+    ) -> None:
+        self.slice = piece
+        self.operation = piece.operation
+        self.cursor: Cursor | None = piece.cursor
+        self.tally: Tally = Tally(piece.tally)
+        self._stop = stop
+        self._on_batch = on_batch
+        self._refreshed_at = 0.0
+
+    @property
+    def stage(self) -> ImportFailure.Stage:
+        if self.operation.has_started:
+            return ImportFailure.Stage.IMPORTING
+        return ImportFailure.Stage.PREPARING
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """One transaction: the rows written inside, then failures and checkpoint, or nothing at all.
+
+        Raises `SliceLost` or `OperationStopped` when the fence has fallen (nothing is committed),
+        `WorkerStopping` after a committed batch when this process has been asked to stop.
+        """
+        batch = Batch()
+        with transaction.atomic():
+            if connection.vendor != "sqlite":
+                self._hold_operation()
+            yield batch
+            self._keep(batch)
+            cursor = batch.cursor if batch.cursor is not None else self.cursor
+            tally = self.tally + batch.tally
+            self._checkpoint(cursor, tally)
+        self.cursor, self.tally = cursor, tally
+        self._tell()
+        if self._stop():
+            raise WorkerStopping
+
+    def _tell(self) -> None:
+        if monotonic() - self._refreshed_at >= conf().refresh_seconds:
+            refresh_totals(self.operation.pk)
+            self._refreshed_at = monotonic()
+        self._on_batch()
+
+    def _hold_operation(self) -> None:
+        # So that a cancel waits for this commit, or this commit sees the cancel. SQLite has one
+        # writer at a time anyway.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM importops_importoperation WHERE id = %s FOR SHARE",
+                [self.operation.pk],
+            )
+
+    def _checkpoint(self, cursor: Cursor | None, tally: Tally) -> None:
+        lease = timezone.now() + timedelta(seconds=conf().lease_seconds)
+        with connection.cursor() as sql:
+            sql.execute(
+                _CHECKPOINT,
+                [
+                    None if cursor is None else json.dumps(cursor),
+                    json.dumps(dict(tally)),
+                    connection.ops.adapt_datetimefield_value(lease),
+                    self.slice.pk,
+                    self.slice.attempt,
+                ],
+            )
+            if sql.rowcount != 1:
+                raise self._why_fenced()
+
+    def _why_fenced(self) -> ImportopsError:
+        piece = ImportSlice.objects.get(pk=self.slice.pk)
+        if piece.attempt != self.slice.attempt:
+            return SliceLost()
+        return OperationStopped()
+
+    def _keep(self, batch: Batch) -> None:
+        if not batch.failures:
+            return
+        room_for_raw = conf().raw_failures_bytes - self._raw_kept()
+        rows = []
+        for failure in batch.failures:
+            raw = repair_text(failure.raw)[: conf().raw_failure_bytes]
+            room_for_raw -= len(raw)
+            rows.append(
+                ImportFailure(
+                    operation_id=self.operation.pk,
+                    stage=self.stage,
+                    kind=failure.kind,
+                    import_id=repair_text(failure.import_id)[:NAME_LIMIT],
+                    place=repair_text(failure.place)[:1024],
+                    code=failure.code[:64],
+                    message=repair_text(failure.message)[:2000],
+                    retryable=failure.retryable,
+                    raw=raw if room_for_raw > 0 else "",
+                )
+            )
+        ImportFailure.objects.bulk_create(rows, ignore_conflicts=True)
+        batch.add("raw", sum(len(row.raw) for row in rows))
+
+    def _raw_kept(self) -> int:
+        totals = ImportOperation.objects.values_list("tally", flat=True)
+        return int(totals.get(pk=self.operation.pk).get("raw", 0))
+
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Renew the lease from a thread while a long step without batches runs (reading a directory)."""
+        over = threading.Event()
+
+        def renew() -> None:
+            try:
+                while not over.wait(conf().lease_seconds / 4):
+                    extend_lease(self.slice)
+                    self._on_batch()
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def extend_lease(piece: ImportSlice) -> None:
+    ImportSlice.objects.filter(
+        pk=piece.pk, attempt=piece.attempt, status=ImportSlice.Status.RUNNING
+    ).update(lease_until=timezone.now() + timedelta(seconds=conf().lease_seconds))
+
+
+def worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def claim_slice(slice_id: int) -> ImportSlice | None:
+    """Take a slice that nobody has; None when somebody has it, it is done, or its time is over."""
+    now = timezone.now()
+    with transaction.atomic():
+        claimed = (
+            ImportSlice.objects.claimable(now)
+            .of_active_operations()
+            .filter(pk=slice_id)
+            .update(
+                status=ImportSlice.Status.RUNNING,
+                attempt=F("attempt") + 1,
+                stalled=F("stalled") + 1,
+                lease_until=now + timedelta(seconds=conf().lease_seconds),
+                worker=worker_name(),
+            )
+        )
+        if not claimed:
+            return None
+        piece = ImportSlice.objects.select_related("operation__user").get(pk=slice_id)
+        enter_phase(piece.operation, Phase(piece.phase))
+        return piece
+
+
+def enter_phase(operation: ImportOperation, phase: Phase) -> None:
+    """Show on the wire that work on `phase` has begun."""
+    status = STATUS_OF_PHASE[phase]
+    if operation.status == status:
+        return
+    expected = IMPORTING if status in IMPORTING else LOADING
+    if ImportOperation.objects.filter(pk=operation.pk).move(
+        tuple(Status(state) for state in expected), status=status
+    ):
+        operation.status = status
+
+
+def finish_slice(work: Work) -> None:
+    """Mark the slice done, if it is still ours."""
+    ImportSlice.objects.filter(
+        pk=work.slice.pk,
+        attempt=work.slice.attempt,
+        status=ImportSlice.Status.RUNNING,
+    ).update(status=ImportSlice.Status.DONE, finished_at=timezone.now(), lease_until=None)
+
+
+def release_slice(piece: ImportSlice, *, wait: float = 0, keep_stalled: bool = False) -> None:
+    """Give the slice back, if it is still ours; others may have it after `wait` seconds."""
+    changes = {} if keep_stalled else {"stalled": 0}
+    ImportSlice.objects.filter(
+        pk=piece.pk, attempt=piece.attempt, status=ImportSlice.Status.RUNNING
+    ).update(
+        status=ImportSlice.Status.READY,
+        lease_until=None,
+        look_again_at=timezone.now() + timedelta(seconds=wait),
+        **changes,
+    )
+
+
+def create_slices(
+    operation_id: int, phase: Phase, spans: Sequence[tuple[Cursor, int, int]]
+) -> list[int]:
+    """Insert the slices of `phase`, (start, stop, weight) each; their ids in order."""
+    first = (
+        ImportSlice.objects.filter(operation=operation_id, phase=phase).aggregate(
+            last=Max("number")
+        )["last"]
+        or 0
+    )
+    later = timezone.now() + QUEUE_GRACE
+    made = ImportSlice.objects.bulk_create(
+        [
+            ImportSlice(
+                operation_id=operation_id,
+                phase=phase,
+                number=number,
+                start=start,
+                stop=stop,
+                weight=weight,
+                look_again_at=later,
+            )
+            for number, (start, stop, weight) in enumerate(spans, first + 1)
+        ],
+        batch_size=500,
+    )
+    return [piece.pk for piece in made]
+
+
+def leave_phase(operation_id: int, phase: Phase, following: Phase) -> bool:
+    """Move on when nothing of `phase` is left to do; True for the one caller that did it."""
+    unfinished = ImportSlice.objects.filter(operation=operation_id, phase=phase).unfinished()
+    return bool(
+        ImportOperation.objects.active()
+        .filter(pk=operation_id, phase=phase)
+        .exclude(pk__in=unfinished.values("operation"))
+        .update(phase=following)
+    )
+
+
+def settle_stopped(operation_id: int) -> bool:
+    """Make an operation that was asked to stop `cancelled`, once nobody works on it any more."""
+    held = ImportSlice.objects.filter(operation=operation_id).held(timezone.now())
+    now = timezone.now()
+    done = (
+        ImportOperation.objects.filter(pk=operation_id)
+        .exclude(cancel_requested_at=None)
+        .exclude(status__in=ENDED)
+        .exclude(pk__in=held.values("operation"))
+        .update(status=Status.CANCELLED, finished_at=now, updated_at=now)
+    )
+    if done:
+        refresh_totals(operation_id, force=True)
+    return bool(done)
+
+
+def fail_operation(operation_id: int, error: ImportopsError) -> None:
+    """End an operation that cannot go on, with a sentence for a person."""
+    now = timezone.now()
+    ImportOperation.objects.filter(pk=operation_id).exclude(status__in=ENDED).update(
+        status=Status.FAILED,
+        error=error.message,
+        error_code=error.code,
+        finished_at=now,
+        updated_at=now,
+    )
+    refresh_totals(operation_id, force=True)

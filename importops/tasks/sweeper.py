@@ -1,0 +1,62 @@
+"""What nobody else does: taking up what crashed processes left behind. Every turn may run anywhere."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.db import OperationalError, close_old_connections
+from django.utils import timezone
+from django_tasks_db.models import DBTaskResult
+
+from importops.engine.progress import worker_seen
+from importops.engine.running import advance
+from importops.engine.slices import QUEUE_GRACE, settle_stopped
+from importops.models import ImportOperation, ImportSlice
+from importops.models.operations import ENDED
+from importops.tasks.jobs import enqueue_slices
+
+logger = logging.getLogger(__name__)
+
+RESULTS_KEPT = timedelta(days=1)
+
+
+class Sweeper:
+    def turn(self) -> None:
+        """One round. A database that is away is left for the next one."""
+        close_old_connections()
+        try:
+            worker_seen()
+            self.requeue_slices()
+            self.settle_operations()
+            self.forget_results()
+        except OperationalError as error:
+            logger.warning("the database is away: %s", error)
+
+    def requeue_slices(self) -> int:
+        """Queue slices that are ready, or whose worker has gone silent, and that nobody queued lately."""
+        now = timezone.now()
+        waiting = (
+            ImportSlice.objects.claimable(now).of_active_operations().filter(look_again_at__lte=now)
+        )
+        queued = 0
+        for pk in list(waiting.order_by("pk").values_list("pk", flat=True)[:100]):
+            # Of several sweepers one moves the time on, so a long queue does not fill with copies.
+            if waiting.filter(pk=pk).update(look_again_at=now + QUEUE_GRACE):
+                enqueue_slices([pk])
+                queued += 1
+        return queued
+
+    def settle_operations(self) -> None:
+        """Bring operations on whose last worker died between finishing a slice and saying so."""
+        unsettled = ImportOperation.objects.exclude(status__in=ENDED)
+        for pk in unsettled.exclude(cancel_requested_at=None).values_list("pk", flat=True):
+            settle_stopped(pk)
+        for pk in ImportOperation.objects.active().values_list("pk", flat=True):
+            enqueue_slices(advance(pk))
+
+    def forget_results(self) -> None:
+        """The queue's own records of finished tasks are of no use to anybody after a day."""
+        DBTaskResult.objects.finished().filter(
+            finished_at__lt=timezone.now() - RESULTS_KEPT
+        ).delete()

@@ -1,0 +1,119 @@
+"""People, clients and a data directory of their own for every test run.
+
+alice runs imports, bob is an ordinary member, charlie has left (inactive).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+if "IMPORTOPS_DATA_DIR" not in os.environ:
+    # Before the settings are read: tests never write into the var/ of an installation.
+    os.environ["IMPORTOPS_DATA_DIR"] = tempfile.mkdtemp(prefix="importops-tests-")
+    atexit.register(shutil.rmtree, os.environ["IMPORTOPS_DATA_DIR"], ignore_errors=True)
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+
+import django
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from pytest_django import Settings
+
+django.setup()
+
+from django.contrib.auth.models import Group  # noqa: E402
+
+from importops.models import ApiToken, User  # noqa: E402
+from tests.clients import ApiClient  # noqa: E402
+from tests.factories import ApiTokenFactory, UserFactory, secret_of  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A transactional test empties all tables: restore what migrations made."""
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        if marker is not None and marker.kwargs.get("transaction"):
+            restoring = {**marker.kwargs, "serialized_rollback": True}
+            item.add_marker(pytest.mark.django_db(**restoring), append=False)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> None:
+    """SQLite in a real file: other threads and processes see the same database."""
+    if connection.vendor != "sqlite":
+        request.getfixturevalue("django_db_modify_db_settings_parallel_suffix")
+        return
+    name = tmp_path_factory.mktemp("database") / "test.sqlite3"
+    connection.settings_dict["TEST"]["NAME"] = str(name)
+
+
+@pytest.fixture(autouse=True)
+def _own_files(settings: Settings, tmp_path: Path) -> None:
+    """Files of one test lie in its own directory; nothing is cached before it."""
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    settings.FILE_UPLOAD_TEMP_DIR = uploads
+    storages = {name: dict(value) for name, value in settings.STORAGES.items()}
+    options = dict(storages["default"].get("OPTIONS", {}))
+    storages["default"]["OPTIONS"] = options | {"location": tmp_path / "storage"}
+    storages["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = storages
+    cache.clear()
+
+
+@pytest.fixture
+def uploads(settings: Settings) -> Path:
+    """Where uploads wait until they are complete; empty again after every request."""
+    return Path(settings.FILE_UPLOAD_TEMP_DIR)
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return UserFactory.create(username="alice", name="Alice", groups=["admin"])
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    return UserFactory.create(username="bob", name="Bob", groups=["user"])
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    return UserFactory.create(username="charlie", name="Charlie", is_active=False)
+
+
+@pytest.fixture
+def alice_token(alice: User) -> ApiToken:
+    return ApiTokenFactory.create(user=alice)
+
+
+@pytest.fixture
+def alice_client(alice_token: ApiToken) -> ApiClient:
+    return ApiClient(alice_token.user.public_id, secret_of(alice_token))
+
+
+@pytest.fixture
+def bob_client(bob: User) -> ApiClient:
+    return ApiClient(bob.public_id, secret_of(ApiTokenFactory.create(user=bob)))
+
+
+@pytest.fixture
+def charlie_client(charlie: User) -> ApiClient:
+    return ApiClient(charlie.public_id, secret_of(ApiTokenFactory.create(user=charlie)))
+
+
+@pytest.fixture
+def nobody_client(db: None) -> ApiClient:
+    """Without any credentials."""
+    return ApiClient()
+
+
+@pytest.fixture
+def admins(db: None) -> Group:
+    return Group.objects.get(name="admin")

@@ -1,0 +1,37 @@
+"""A whole import in the test's own process, through the actions that the doors use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from importops.actions.operations import create_operation_in_place, start_operation
+from importops.engine.progress import counts
+from importops.engine.running import run_operation
+from importops.models import ImportOperation, User
+
+EVERYTHING = {"users": {"all": True}, "channels": {"all": True}}
+
+
+def prepare(path: Path, user: User, **options: Any) -> ImportOperation:
+    operation = create_operation_in_place(user=user, importer_key="slack", path=path, **options)
+    run_operation(operation)
+    return operation
+
+
+def import_all(
+    path: Path, user: User, selection: dict[str, Any] | None = None, **options: Any
+) -> ImportOperation:
+    operation = prepare(path, user, **options)
+    start_operation(operation, selection or EVERYTHING, user, queue=False)
+    run_operation(operation)
+    return operation
+
+
+def adds_up(operation: ImportOperation) -> bool:
+    """Promise 1: created + updated + skipped + failed = total, for every kind."""
+    return all(
+        number["created"] + number["updated"] + number["skipped"] + number["failed"]
+        == number["total"]
+        for number in counts(operation).values()
+    )
