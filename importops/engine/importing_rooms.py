@@ -40,32 +40,39 @@ class Piece(NamedTuple):
 
 
 def import_rooms(work: Work) -> None:
-    """Write the staged rooms. Its cursor is a staged record, and how many of its members are in."""
+    """Write the staged rooms. Its cursor is a place in `writing_order`, and how many of that room's
+    members are in."""
     users = UserDirectory(work.operation)
     writer = writer_for(work.operation.pk)
+    order = writing_order(work.operation)
     at, member = work.cursor or [0, 0]
-    while True:
-        staged = (
-            StagedRecord.objects.rooms()
-            .selected()
-            .filter(operation=work.operation, pk__gte=at)
-            .order_by("pk")
-        )
-        pieces = next_pieces(list(staged[:ROOMS_AT_ONCE]), member)
-        if not pieces:
-            return
+    while at < len(order):
+        staged = StagedRecord.objects.in_bulk(order[at : at + ROOMS_AT_ONCE])
+        pieces = next_pieces([staged[pk] for pk in order[at : at + ROOMS_AT_ONCE]], member)
         let_members_in(work, users, pieces)
         with work.batch() as batch:
             rooms = RoomBatch(work.operation, users, writer, batch)
             for piece in pieces:
                 rooms.take(piece)
             last = pieces[-1]
-            at, member = (
-                (last.row.pk + 1, 0)
-                if last.is_last
-                else (last.row.pk, last.first + MEMBERS_AT_ONCE)
-            )
+            at += len(pieces) - (0 if last.is_last else 1)
+            member = 0 if last.is_last else last.first + MEMBERS_AT_ONCE
             batch.cursor = [at, member]
+
+
+def writing_order(operation: ImportOperation) -> list[int]:
+    """Keys of the selected staged rooms, in the order in which their messages will come.
+
+    Rooms then have ascending keys in that order, so that messages are appended to the indexes
+    instead of being inserted in their middle.
+    """
+    rooms = StagedRecord.objects.rooms().selected().filter(operation=operation)
+    return [
+        pk
+        for _, _, pk in sorted(
+            (not folder, f"{folder}/", pk) for pk, folder in rooms.values_list("pk", "data__folder")
+        )
+    ]
 
 
 def next_pieces(staged: list[StagedRecord], member: int) -> list[Piece]:

@@ -58,7 +58,17 @@ class _Days(dict[int, str]):
         return text
 
 
+class _Seconds(dict[int, str]):
+    """Second of a day -> `12:34:56`. At most 86,400 of them; formatting costs five times a look-up."""
+
+    def __missing__(self, number: int) -> str:
+        minute, second = divmod(number, 60)
+        text = self[number] = f"{minute // 60:02d}:{minute % 60:02d}:{second:02d}"
+        return text
+
+
 _DAYS = _Days()
+_SECONDS = _Seconds()
 
 
 class SqliteWriter(Writer):
@@ -67,11 +77,9 @@ class SqliteWriter(Writer):
         """Exactly the text Django writes for this moment: comparisons in SQLite are textual."""
         seconds, micros = divmod(at, 1_000_000)
         day, second = divmod(seconds, 86_400)
-        minute, second = divmod(second, 60)
-        hour, minute = divmod(minute, 60)
         if micros:
-            return f"{_DAYS[day]}{hour:02d}:{minute:02d}:{second:02d}.{micros:06d}"
-        return f"{_DAYS[day]}{hour:02d}:{minute:02d}:{second:02d}"
+            return f"{_DAYS[day]}{_SECONDS[second]}.{micros:06d}"
+        return _DAYS[day] + _SECONDS[second]
 
     def write_messages(self, rows: Sequence[MessageRow]) -> Counter[str]:
         before = rows_of("SELECT seq FROM sqlite_sequence WHERE name = 'importops_message'", [])
