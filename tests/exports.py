@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 
 Json = Any
 """A value for `json.dumps`, or `bytes` that are written as they are."""
-Target = TypeVar("Target", Path, IO[bytes])
+Target = TypeVar("Target", bound=Path | IO[bytes])
 
 FIRST_TS = "1704189600.000100"
 """2024-01-02 10:00:00.0001 UTC: when a message was written if the test does not say."""

@@ -34,9 +34,7 @@ _HEADER_SLACK = _LOCAL.size + 128
 _PACKED_SLACK = 65_536
 """Bytes that honest packed data may be longer than unpacked, besides an eighth."""
 
-_SELECT = (
-    "SELECT number, name, offset, compressed, size, method, crc FROM entries WHERE "
-)
+_SELECT = "SELECT number, name, offset, compressed, size, method, crc FROM entries WHERE "
 
 
 class Entry(NamedTuple):

@@ -122,9 +122,7 @@ def build_index(source: BinaryIO, index_path: Path, limits: Limits) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _fill_index(
-    db: sqlite3.Connection, source: BinaryIO, end: _End, limits: Limits
-) -> None:
+def _fill_index(db: sqlite3.Connection, source: BinaryIO, end: _End, limits: Limits) -> None:
     """The directory goes into a temporary table, which is then sorted twice: by offset
     to find overlaps, by name to number the entries. Sorting happens in SQLite's files,
     not in memory.
@@ -140,8 +138,8 @@ def _fill_index(
     # the time of row_number().
     db.execute("INSERT INTO entries VALUES (-1, '', 0, 0, 0, 0, 0, 0)")
     db.execute(
-        "INSERT INTO entries SELECT NULL, name, offset, compressed, size, method, flags,"
-        " crc FROM found ORDER BY name"
+        "INSERT INTO entries SELECT NULL, name, offset, compressed, size, method,"
+        " flags, crc FROM found ORDER BY name"
     )
     db.execute("DELETE FROM entries WHERE number = -1")
     try:
@@ -163,9 +161,7 @@ def _fill_index(
 def _refuse_overlaps(db: sqlite3.Connection) -> None:
     """Entries that share bytes are how a few kilobytes unpack to terabytes."""
     free_from, before = 0, 0
-    for rowid, offset, stop in db.execute(
-        "SELECT rowid, offset, stop FROM found ORDER BY offset"
-    ):
+    for rowid, offset, stop in db.execute("SELECT rowid, offset, stop FROM found ORDER BY offset"):
         if offset < free_from:
             names = [
                 db.execute("SELECT name FROM found WHERE rowid = ?", (row,)).fetchone()
@@ -273,9 +269,7 @@ def _refuse_without_end(source: BinaryIO) -> NoReturn:
         raise NotAnArchive("The file is empty. Upload or copy it again.")
     kind = next((k for magic, k in _OTHER_KINDS.items() if head.startswith(magic)), "")
     looks = f" but looks like {kind}" if kind else ""
-    raise NotAnArchive(
-        f"The file is not a zip archive{looks}. Choose the export's zip."
-    )
+    raise NotAnArchive(f"The file is not a zip archive{looks}. Choose the export's zip.")
 
 
 class _DirectoryReader:
@@ -306,9 +300,7 @@ class _DirectoryReader:
                     " Unpack it and zip it again without a password."
                 )
             if _MAX32 in (size, compressed, offset):
-                size, compressed, offset = _sizes64(
-                    name, extra, size, compressed, offset
-                )
+                size, compressed, offset = _sizes64(name, extra, size, compressed, offset)
             if end.wrapped:
                 if offset < previous:
                     lap += _LAP

@@ -42,6 +42,7 @@ _BOMS = {
 }
 _SPACE = re.compile(r"[ \t\n\r]*+")
 _AFTER = re.compile(r"[ \t\n\r]*+([,\]])[ \t\n\r]*+")
+_UNFINISHED_NUMBER = re.compile(r"(?:\.|\.?[eE][+-]?)\Z")
 _INVALID_BYTES = re.compile("[\udc80-\udcff]")
 _REPLACED = re.compile("\ufffd")
 
@@ -58,9 +59,7 @@ def _walk_over(levels: int, stops: str = "") -> re.Pattern[str]:
     inside = rf'(?:[^"\[\]{{}}]++|{_STRING})*+'
     for _ in range(levels - 1):
         inside = rf'(?:[^"\[\]{{}}]++|{_STRING}|[\[{{]{inside}[\]}}])*+'
-    return re.compile(
-        rf'(?:[^"\[\]{{}}{stops}]++|{_STRING}|[\[{{]{inside}[\]}}])*+', re.DOTALL
-    )
+    return re.compile(rf'(?:[^"\[\]{{}}{stops}]++|{_STRING}|[\[{{]{inside}[\]}}])*+', re.DOTALL)
 
 
 _UP_TO_BRACKET = _walk_over(3)
@@ -69,6 +68,7 @@ _OPENING = re.compile(r"[\[{]++")
 _CLOSING = re.compile(r"[\]}]++")
 
 _PIECE = 64 * 1024
+_PROBE = 256 * 1024
 _KINDS = {"{": "an object", '"': "a string", "t": "true", "f": "false", "n": "null"}
 
 
@@ -92,9 +92,7 @@ class Element(NamedTuple):
     """The beginning of an element that has no value."""
 
 
-def iter_array(
-    chunks: Iterable[bytes], max_record_bytes: int, start: int = 0
-) -> Iterator[Element]:
+def iter_array(chunks: Iterable[bytes], max_record_bytes: int, start: int = 0) -> Iterator[Element]:
     """Elements of the array in `chunks`, in order, those from number `start` on.
 
     Never raises for what the bytes are. Elements of more than `max_record_bytes` (as
@@ -106,7 +104,7 @@ def iter_array(
 
 
 def decode_whole(data: bytes) -> Element:
-    """The one JSON value that `data` is, as element 0; never raises for what `data` is."""
+    """The one JSON value that `data` is, as element 0; never raises for its bytes."""
     window = _Window((data,))
     while window.more():
         pass
@@ -135,9 +133,7 @@ class _Window:
     def __init__(self, chunks: Iterable[bytes]) -> None:
         # An error costs what its text is long (the decoder counts lines): short pieces.
         self._chunks = (
-            chunk[at : at + _PIECE]
-            for chunk in chunks
-            for at in range(0, len(chunk), _PIECE)
+            chunk[at : at + _PIECE] for chunk in chunks for at in range(0, len(chunk), _PIECE)
         )
         self._decoder: codecs.BufferedIncrementalDecoder | None = None
         self._head = b""
@@ -157,7 +153,7 @@ class _Window:
         return self.dropped + self.at
 
     def skip_space(self) -> str:
-        """Move on to the next character that is no space; empty at the end of the file."""
+        """Move on to the next character that is no space; empty at the file's end."""
         while True:
             self.at = _match(_SPACE, self.text, self.at)
             if self.at < len(self.text):
@@ -212,9 +208,10 @@ class _Window:
         bom = next((mark for mark in _BOMS if data.startswith(mark)), b"")
         encoding = _BOMS.get(bom, "utf-8")
         if encoding != "utf-8":
-            # surrogateescape is not made for it. A U+FFFD that was there counts as repaired.
+            # surrogateescape is not made for it. A U+FFFD of the file counts as repaired.
             self._lenient, self.invalid = "replace", _REPLACED
-        self._decoder = codecs.getincrementaldecoder(encoding)()  # type: ignore[assignment]
+        make_decoder = codecs.getincrementaldecoder(encoding)
+        self._decoder = make_decoder()  # type: ignore[assignment]
         return data[len(bom) :]
 
 
@@ -372,7 +369,9 @@ def _next_slowly(window: _Window, limit: int, index: int) -> tuple[Element | Non
         held = len(window.text) - window.at
         if too_large is None and held > limit:
             too_large = _too_large(window, index, limit)
-            broken = _what_is_broken(window.text, window.at)
+            # A part of it will do: decoded, text may take thirty times the memory.
+            probe = window.text[window.at : window.at + min(limit, _PROBE)]
+            broken = _what_is_broken(probe, 0)
         if too_large is not None:
             window.at += extent.at
             extent.at = 0
@@ -451,10 +450,9 @@ def _what_is_broken(text: str, at: int) -> str:
         return f"{error.msg} at character {error.pos - at} of it"
     except (ValueError, RecursionError):
         return ""
-    end = _match(_SPACE, text, end)
-    return (
-        "" if end == len(text) else f"something follows at character {end - at} of it"
-    )
+    if _UNFINISHED_NUMBER.match(text, end) or _match(_SPACE, text, end) == len(text):
+        return ""
+    return f"something follows its value at character {end - at} of it"
 
 
 def _cut_off(at: int, index: int, raw: str = "", broken: str = "") -> Element:
@@ -466,8 +464,8 @@ def _cut_off(at: int, index: int, raw: str = "", broken: str = "") -> Element:
         )
         return Element(index, at, None, INVALID, message, raw=raw)
     message = (
-        f"The list ends in the middle: record {index}, at character {at}, or the closing"
-        " bracket is missing. Export or copy the file again."
+        f"The list ends in the middle: record {index}, at character {at}, or the"
+        " closing bracket is missing. Export or copy the file again."
     )
     return Element(index, at, None, TRUNCATED, message, raw=raw)
 
@@ -483,8 +481,7 @@ def _too_large(window: _Window, index: int, limit: int) -> Element:
 
 def _too_deep(window: _Window, stop: int, index: int) -> Element:
     message = (
-        f"Record {index}, at character {window.place}, is nested more than"
-        f" {DEPTH_LIMIT} deep."
+        f"Record {index}, at character {window.place}, is nested more than {DEPTH_LIMIT} deep."
     )
     raw = window.text[window.at : min(stop, window.at + RAW_LIMIT)]
     return Element(index, window.place, None, TOO_DEEP, message, raw=raw)

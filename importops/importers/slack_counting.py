@@ -10,7 +10,7 @@ from collections.abc import Container
 
 from importops.importers.slack_authors import author_id, author_record
 from importops.importers.slack_days import Batch
-from importops.importers.slack_files import files_of
+from importops.importers.slack_files import count_files
 from importops.importers.slack_messages import skip_reason
 from importops.importers.slack_schema import SlackMessage, microseconds
 from importops.records import SYSTEM_BOT, AuthorRecord, RoomScan, Scan
@@ -40,7 +40,7 @@ class Counter:
         counts.messages += len(messages) + len(batch.failures)
         for message in messages:
             if message.files or message.file:
-                counts.files += len(files_of(message) or ())
+                counts.files += count_files(message)
         if messages:
             times = [message.ts for message in messages]
             if batch.usual_times:  # as text they sort like the times that they are

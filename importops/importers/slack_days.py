@@ -130,7 +130,10 @@ class DayReader:
                     yield _batch(day, [number, element.index], elements, counter.take())
                     elements = _Elements()
                 index = element.index
-                elements.size += element.at - begins if begins >= 0 else 0
+                if begins >= 0:
+                    elements.size += element.at - begins
+                elif start:
+                    counter.take()  # what is before `start` was reported when it was read
                 begins = element.at
                 if element.code:
                     elements.failures.append(

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from importops.importers.slack_schema import SlackFile, SlackMessage
 from importops.records import IMPORT_ID_LIMIT, NAME_LIMIT, FileRecord, repair_text
 
-__all__ = ["files_of"]
+__all__ = ["count_files", "files_of"]
 
 
 def files_of(message: SlackMessage) -> list[FileRecord] | None:
-    """The files that `message` carries, each once; a file without an id gets one from its position."""
+    """The files that `message` carries, each once."""
     if not message.files and not message.file:
         return None
     records: dict[str, FileRecord] = {}
+    for source_id, file in _identified(message):
+        if source_id not in records:
+            records[source_id] = _file_record(file, source_id)
+    return list(records.values()) or None
+
+
+def count_files(message: SlackMessage) -> int:
+    """How many files `files_of` gives."""
+    return len({source_id for source_id, _ in _identified(message)})
+
+
+def _identified(message: SlackMessage) -> Iterator[tuple[str, SlackFile]]:
+    """Files with their ids; one without gets an id from its position."""
     for number, file in enumerate([*(message.files or ()), message.file], 1):
         if file is not None:
-            record = _file_record(file, f"{message.ts}-file{number}")
-            records.setdefault(record.source_id, record)
-    return list(records.values()) or None
+            source_id = file.id or f"{message.ts}-file{number}"
+            yield repair_text(source_id)[:IMPORT_ID_LIMIT], file
 
 
 def _file_record(file: SlackFile, source_id: str) -> FileRecord:
@@ -30,7 +44,7 @@ def _file_record(file: SlackFile, source_id: str) -> FileRecord:
     else:
         problem = "" if url else "no link in the export"
     return FileRecord(
-        source_id=repair_text(file.id or source_id)[:IMPORT_ID_LIMIT],
+        source_id=source_id,
         name=file.name or file.title or "",
         size=_size(file.size),
         mime_type=repair_text(file.mimetype or "")[:NAME_LIMIT],

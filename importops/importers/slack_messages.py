@@ -12,7 +12,7 @@ from msgspec import Raw
 from importops.importers.slack_authors import ImportIds, author_id, shown_name
 from importops.importers.slack_blocks import blocks_text
 from importops.importers.slack_days import Batch
-from importops.importers.slack_files import files_of
+from importops.importers.slack_files import count_files, files_of
 from importops.importers.slack_markup import Markup
 from importops.importers.slack_schema import (
     SlackEdited,
@@ -107,7 +107,7 @@ class Converter:
                 record = self._ordinary(message)
             elif reason := skip_reason(message):
                 chunk.skipped[reason] = chunk.skipped.get(reason, 0) + 1
-                chunk.skipped_files += len(files_of(message) or ())
+                chunk.skipped_files += count_files(message)
                 continue
             else:
                 record = self._system(message)

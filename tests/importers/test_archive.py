@@ -99,9 +99,7 @@ class Odd:
         )
 
 
-def end_record(
-    count: int, size: int, offset: int, *, disk: int = 0, comment: bytes = b""
-) -> bytes:
+def end_record(count: int, size: int, offset: int, *, disk: int = 0, comment: bytes = b"") -> bytes:
     fixed = struct.pack(
         "<4s4H2LH",
         *(b"PK\5\6", disk, disk, count & 0xFFFF, count & 0xFFFF, size, offset),
@@ -111,9 +109,7 @@ def end_record(
 
 
 def end_record64(count: int, size: int, offset: int) -> bytes:
-    record = struct.pack(
-        "<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset
-    )
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, offset + size, 1)
     return record + locator + end_record(0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
@@ -252,8 +248,7 @@ def test_zip64_end_record_and_sizes(opened: Opened) -> None:
         size=0xFFFFFFFF,
         compressed=0xFFFFFFFF,
         offset=0xFFFFFFFF,
-        extra=b"UT\2\0ok"
-        + struct.pack("<HHQQQ", 1, 24, len(DAY), len(packed), len(local)),
+        extra=b"UT\2\0ok" + struct.pack("<HHQQQ", 1, 24, len(DAY), len(packed), len(local)),
     )
     with opened(odd_zip(Odd(name=b"first"), entry, end=end_record64)) as archive:
         assert [archive.read(e) for e in archive.entries()] == [DAY, DAY]
@@ -555,9 +550,7 @@ def test_an_end_record_cannot_hide_entries_from_the_limit(opened: Opened) -> Non
 # Entries that cannot be read; the archive can.
 
 
-def both_fail(
-    archive: Archive, entry: Entry, error: type[EntryError], words: str
-) -> None:
+def both_fail(archive: Archive, entry: Entry, error: type[EntryError], words: str) -> None:
     with pytest.raises(error, match=words) as caught:
         archive.read(entry)
     assert repr(entry.name) in caught.value.message
@@ -704,17 +697,13 @@ FUZZ = settings(
 
 @FUZZ
 @given(data=st.binary(max_size=500), ending=st.booleans())
-def test_any_bytes_raise_our_errors_only(
-    data: bytes, ending: bool, tmp_path: Path
-) -> None:
+def test_any_bytes_raise_our_errors_only(data: bytes, ending: bool, tmp_path: Path) -> None:
     survives(data + (end_record(1, 60, 100) if ending else b""), tmp_path / "index")
 
 
 @FUZZ
 @given(
-    edits=st.lists(
-        st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=12
-    ),
+    edits=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=12),
     zip64=st.booleans(),
 )
 def test_any_damage_to_a_zip_raises_our_errors_only(

@@ -71,6 +71,12 @@ def test_an_escaped_literal_is_no_link_and_no_mention() -> None:
     )
 
 
+def test_an_escaped_literal_beside_a_tag_stays_literal() -> None:
+    text = "<@U1> &lt;@U2&gt; <https://a.example> &lt;https://b.example|b&gt; &amp;lt;"
+    expected = "@ann <@U2> https://a.example <https://b.example|b> &lt;"
+    assert Markup(USERS, ROOMS).convert(text) == (expected, ["U1"])
+
+
 def test_a_tag_ends_at_its_own_bracket() -> None:
     assert convert("<@U1> and <#C1> and <@U2>|x>") == "@ann and #general and @bob.b|x>"
     assert convert("1 < 2 <@U1>") == "1 < 2 @ann"
@@ -237,9 +243,7 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(
-                ["type", "text", "elements", "fields", "style", "url", "offset"]
-            )
+            st.sampled_from(["type", "text", "elements", "fields", "style", "url", "offset"])
             | st.text(max_size=3),
             inner
             | st.sampled_from(
