@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
@@ -234,7 +234,8 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
         return user, found
 
 
-_USER_FIELDS = ["id", "public_id", "username", "name", "is_active", "is_superuser"]
+# In the order of the model's fields: that is how `from_db` reads values.
+_USER_FIELDS = ["id", "is_superuser", "public_id", "username", "name", "is_active"]
 _AUTHENTICATE = """
     SELECT t.id, t.last_used_at, t.expires_at,
         EXISTS (
@@ -251,16 +252,16 @@ _AUTHENTICATE = """
             WHERE up.user_id = u.id AND p.codename = 'run_import'
                 AND c.app_label = 'importops'
         ),
-        u.id, u.public_id, u.username, u.name, u.is_active, u.is_superuser
+        u.id, u.is_superuser, u.public_id, u.username, u.name, u.is_active
     FROM importops_apitoken t JOIN importops_user u ON u.id = t.user_id
     WHERE t.token_hash = %s
 """
 
 
-def _as_datetime(value: datetime | str | None) -> datetime | None:
-    """A column read past the ORM: SQLite hands out Django's text, PostgreSQL a datetime."""
-    if isinstance(value, str):
-        return datetime.fromisoformat(value + "+00:00")
+def _as_datetime(value: datetime | None) -> datetime | None:
+    """A column read past the ORM: SQLite hands its times out without their zone."""
+    if value is not None and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
     return value
 
 
