@@ -58,6 +58,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # start and waits its turn, instead of failing half-way with "database is locked".
     # Tests use a real file too: an in-memory database knows no WAL and no second process.
     DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
+    DATABASES["default"]["CONN_MAX_AGE"] = None  # opening one costs more than a poll
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -85,10 +86,12 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    # Below here is for pages only; a request to the API goes straight to its view.
+    "importops.api.middleware.ApiLane",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

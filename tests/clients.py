@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from io import BytesIO
+from typing import IO, Any
 
-from django.http import HttpResponseBase
 from django.test import Client
 
 
@@ -22,15 +23,29 @@ class ApiClient:
     def get(self, endpoint: str, **kwargs: Any) -> Any:
         return self.request("GET", endpoint, **kwargs)
 
-    def post(self, endpoint: str, body: Any = None, **kwargs: Any) -> Any:
-        """`body` is sent as JSON; pass `data` and `content_type` for anything else."""
-        if "data" not in kwargs:
-            kwargs["data"] = {} if body is None else body
-        kwargs.setdefault("content_type", "application/json")
-        return self.request("POST", endpoint, **kwargs)
+    def post(self, endpoint: str, body: Any = None) -> Any:
+        """`body` is sent as JSON."""
+        return self.send(endpoint, json.dumps({} if body is None else body).encode())
 
-    def request(self, method: str, endpoint: str, **kwargs: Any) -> HttpResponseBase:
-        headers = {**self.headers, **kwargs.pop("headers", {})}
+    def send(
+        self,
+        endpoint: str,
+        body: bytes | IO[bytes],
+        content_type: str = "application/json",
+        length: int | None = None,
+    ) -> Any:
+        """POST these very bytes, announcing `length` of them."""
+        stream = BytesIO(body) if isinstance(body, bytes) else body
+        if length is None and isinstance(body, bytes):
+            length = len(body)
+        environ: dict[str, Any] = {
+            "wsgi.input": stream,
+            "CONTENT_TYPE": content_type,
+            "CONTENT_LENGTH": str(length),
+        }
+        path = f"/api/v1/{endpoint}"
+        return self.client.generic("POST", path, headers=self.headers, **environ)
+
+    def request(self, method: str, endpoint: str, **kwargs: Any) -> Any:
         send = getattr(self.client, method.lower())
-        response: HttpResponseBase = send(f"/api/v1/{endpoint}", headers=headers, **kwargs)
-        return response
+        return send(f"/api/v1/{endpoint}", headers=self.headers, **kwargs)

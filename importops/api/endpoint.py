@@ -1,0 +1,103 @@
+"""What every endpoint has in common. A subclass names its permission, its fields and its answer.
+
+Order of checks: who is asking (401), whether they may (403), the query string, the body (400).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+import msgspec
+from django.http import HttpResponseBase
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from importops.api.authentication import HeaderTokenAuthentication
+from importops.api.bodies import FormParser, JsonParser, decode_fields, require_length
+from importops.api.exceptions import NO_STORE, InvalidQuery, RequestError
+from importops.api.validation import Schema, check
+from importops.errors import ImportopsError
+from importops.models import User
+
+
+class JsonRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Any = None,
+    ) -> bytes:
+        return msgspec.json.encode(data)
+
+
+class AlwaysJson(DefaultContentNegotiation):
+    """JSON whatever `Accept` says: there is nothing else, and a 406 would help nobody."""
+
+    def select_renderer(  # type: ignore[override]
+        self, request: Request, renderers: list[BaseRenderer], format_suffix: Any = None
+    ) -> tuple[BaseRenderer, str]:
+        return renderers[0], renderers[0].media_type
+
+
+class Endpoint(APIView):
+    authentication_classes = (HeaderTokenAuthentication,)
+    parser_classes: tuple[type[BaseParser], ...] = (JsonParser, FormParser)
+    renderer_classes = (JsonRenderer,)
+    content_negotiation_class = AlwaysJson
+    metadata_class = None
+
+    query_schema: ClassVar[Schema | None] = {}
+    """Fields of the query string; None: it is not looked at."""
+    body_schema: ClassVar[Schema | None] = None
+    """Fields of the body; None: it is not looked at, as long as it can be read."""
+
+    query: dict[str, Any]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        require_length(request.META)
+        self.query = self._checked_query(request)
+
+    def _checked_query(self, request: Request) -> dict[str, Any]:
+        text = request.META.get("QUERY_STRING", "")
+        if self.query_schema is None or not (text or self.query_schema):
+            return {}
+        fields = decode_fields(text, RequestError)
+        return check(fields, self.query_schema, error=InvalidQuery)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, ImportopsError) and not exc.details:
+            # The wire names the endpoint that failed.
+            match = self.request.resolver_match
+            exc.details = (match.url_name if match else None) or ""
+        return super().handle_exception(exc)
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """The body, checked and coerced. Raises `InvalidParams` and what reading raises."""
+        if self.body_schema is None:
+            return cast("dict[str, Any]", request.data)
+        return check(request.data, self.body_schema)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        finished: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
+        for name, value in NO_STORE.items():
+            finished[name] = value
+        return finished
+
+
+def caller(request: Request) -> User:
+    """The user whom the permission class let through."""
+    return cast(User, request.user)
+
+
+def success(**body: Any) -> Response:
+    """200; `success` stands last, as the documented bodies have it."""
+    return Response({**body, "success": True})
