@@ -1,0 +1,77 @@
+"""`manage.py bootstrap`: everything a fresh installation needs, and nothing a second time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import IntegrityError
+
+from importops.actions.accounts import Bootstrapped, bootstrap
+from importops.management.arguments import USAGE
+
+UNSHOWN_TOKEN = "YOUR-TOKEN"  # noqa: S105 - what stands in its place
+
+
+class Command(BaseCommand):
+    help = "Set up the database and the first administrator; safe to run again."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--username", default="admin", help="Of the first administrator.")
+        parser.add_argument(
+            "--password", default="", help="Of the first administrator; random if left out."
+        )
+        parser.add_argument(
+            "--show-curl",
+            type=int,
+            metavar="PORT",
+            help="Also print a curl line for a server on this port, ready to paste.",
+        )
+
+    def handle(
+        self,
+        *,
+        username: str,
+        password: str,
+        show_curl: int | None,
+        verbosity: int,
+        **options: Any,
+    ) -> None:
+        call_command(
+            "migrate", interactive=False, verbosity=max(0, verbosity - 1), stdout=self.stdout
+        )
+        if not username.strip():
+            raise CommandError("--username must not be empty.", returncode=USAGE)
+        try:
+            made = bootstrap(username, password)
+        except IntegrityError:
+            raise CommandError(
+                f"There is a user {username} who is not an administrator; choose another "
+                "--username.",
+                returncode=USAGE,
+            ) from None
+        if made.created:
+            self._tell_secrets(made)
+        else:
+            self.stdout.write(f"Already set up; the administrator is {made.user.username}.")
+            self.stdout.write(f"User id:  {made.user.public_id}")
+            self.stdout.write(f"A token:  manage.py create_token {made.user.username} --name NAME")
+        if show_curl is not None:
+            self._show_curl(made, show_curl)
+
+    def _tell_secrets(self, made: Bootstrapped) -> None:
+        self.stdout.write("The first administrator. The secrets are shown this once:")
+        self.stdout.write(f"Username: {made.user.username}")
+        self.stdout.write(f"Password: {made.password}")
+        self.stdout.write(f"User id:  {made.user.public_id}")
+        self.stdout.write(f"Token:    {made.token}")
+
+    def _show_curl(self, made: Bootstrapped, port: int) -> None:
+        self.stdout.write("How the current import is going:")
+        self.stdout.write(
+            f"  curl -H 'X-User-Id: {made.user.public_id}' "
+            f"-H 'X-Auth-Token: {made.token or UNSHOWN_TOKEN}' "
+            f"http://localhost:{port}/api/v1/getCurrentImportOperation"
+        )
