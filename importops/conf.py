@@ -36,7 +36,7 @@ class Conf:
     """Unpacked size of all entries together."""
     max_ratio: int = 200
     """Unpacked size : packed size."""
-    max_record_bytes: int = 16 * MIB
+    max_record_bytes: int = 4 * MIB
     """One record; a larger one fails alone."""
     min_free_bytes: int = 512 * MIB
     """Free disk space below which no import is prepared."""

@@ -16,7 +16,8 @@ class Limits:
     """Unpacked size of all entries together."""
     max_ratio: int = 200
     """Unpacked : packed, over the whole archive and for entries past a mebibyte."""
-    max_record_bytes: int = 16 * 1024**2
+    max_record_bytes: int = 4 * 1024**2
     """One record (a message, a user); larger ones fail alone."""
-    whole_entry_bytes: int = 16 * 1024**2
-    """Entries up to this size are decoded at once, larger ones record by record."""
+    whole_entry_bytes: int = 4 * 1024**2
+    """Entries up to this size are decoded at once, larger ones record by record. Hostile JSON may
+    take forty times its size once decoded, so this bounds memory too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.contrib.auth.models import Group
 from django.db import IntegrityError, transaction
@@ -29,15 +29,18 @@ def find_user(name_or_id: str) -> User:
 
 
 def issue_token(
-    user: User, name: str = "", kind: str = ApiToken.Kind.LOGIN
+    user: User,
+    name: str = "",
+    kind: str = ApiToken.Kind.LOGIN,
+    expires_at: datetime | None = None,
 ) -> tuple[ApiToken, str]:
     """A new token for `user`: its row, and the text that can be shown this once.
 
-    A `personal` token has a name of its own and does not expire. Raises `TokenExists`.
+    A `personal` token has a name of its own, and expires only if `expires_at` says so. Raises
+    `TokenExists`.
     """
     text = new_token()
-    expires_at = None
-    if kind == ApiToken.Kind.LOGIN:
+    if kind == ApiToken.Kind.LOGIN and expires_at is None:
         expires_at = timezone.now() + timedelta(days=conf().login_token_days)
     try:
         with transaction.atomic():

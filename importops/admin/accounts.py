@@ -273,10 +273,9 @@ class TokenAdmin(ModelAdmin[ApiToken]):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
-        token, text = issue_token(obj.user, obj.name, kind=ApiToken.Kind(obj.kind))
-        if obj.expires_at is not None:
-            token.expires_at = obj.expires_at
-            token.save(update_fields=["expires_at"])
+        token, text = issue_token(
+            obj.user, obj.name, kind=ApiToken.Kind(obj.kind), expires_at=obj.expires_at
+        )
         obj.pk = token.pk
         obj.refresh_from_db()
         # Lives as long as this request does; `response_add` is given the same object.

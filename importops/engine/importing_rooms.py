@@ -130,7 +130,10 @@ class RoomBatch:
         if piece.first == 0 and record.creator and record.creator not in wanted:
             wanted.append(record.creator)
         keys = self.users.keys_by_id
-        members = [keys[member] for member in wanted if member in keys]
+        # A stand-in made for messages is in no room: the same export again would find it there and
+        # let it in. A direct room is its members, stand-ins or not.
+        joins = keys.__contains__ if record.type == "d" else self.users.is_real
+        members = [keys[member] for member in wanted if joins(member)]
         joined = self.writer.write_memberships(room.pk, members)
         if joined and outcome == StagedRecord.Status.SKIPPED:
             outcome = StagedRecord.Status.UPDATED

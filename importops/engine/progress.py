@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from importops.conf import conf
@@ -154,10 +154,10 @@ def report(operation: ImportOperation) -> dict[str, Any]:
 
 def failures_by_code(operation: ImportOperation) -> dict[str, int]:
     """How many records failed, by reason."""
-    codes: Counter[str] = Counter(
-        ImportFailure.objects.of(operation).order_by().values_list("code", flat=True)
+    codes = ImportFailure.objects.of(operation).order_by().values("code")
+    return dict(
+        codes.annotate(number=Count("pk")).order_by("-number", "code").values_list("code", "number")
     )
-    return dict(codes.most_common())
 
 
 def processed(tally: Mapping[str, int]) -> tuple[int, int]:

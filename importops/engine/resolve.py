@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.models import Group
+from django.db.models import QuerySet
 
 from importops.engine.slices import Batch
 from importops.models import (
@@ -197,11 +198,8 @@ class UserDirectory(Mapping[str, str]):
         self._names: dict[str, str] = {}
         bot = User.objects.get(public_id=SYSTEM_BOT)
         self._keys[SYSTEM_BOT], self._names[SYSTEM_BOT] = bot.pk, bot.username
-        rows = UserImportId.objects.filter(source=operation.source).values_list(
-            "import_id", "user_id", "user__username"
-        )
-        for import_id, key, username in rows.iterator(chunk_size=2000):
-            self._keys[import_id], self._names[import_id] = key, username
+        self._placeholders: set[str] = set()
+        self._take(UserImportId.objects.filter(source=operation.source))
         self._hints = dict(
             StagedRecord.objects.filter(operation=operation)
             .exclude(kind=StagedRecord.Kind.ROOM)
@@ -246,10 +244,20 @@ class UserDirectory(Mapping[str, str]):
         return [item for item in unknown if item not in self._keys]
 
     def _look_up(self, import_ids: list[str]) -> None:
-        for import_id, key, username in UserImportId.objects.filter(
-            source=self.operation.source, import_id__in=import_ids
-        ).values_list("import_id", "user_id", "user__username"):
+        self._take(
+            UserImportId.objects.filter(source=self.operation.source, import_id__in=import_ids)
+        )
+
+    def _take(self, known: QuerySet[UserImportId]) -> None:
+        rows = known.values_list("import_id", "user_id", "user__username", "user__is_placeholder")
+        for import_id, key, username, is_placeholder in rows.iterator(chunk_size=2000):
             self._keys[import_id], self._names[import_id] = key, username
+            if is_placeholder:
+                self._placeholders.add(import_id)
+
+    def is_real(self, import_id: str) -> bool:
+        """Whether there is an account that is not a mere stand-in for an author."""
+        return import_id in self._keys and import_id not in self._placeholders
 
     def make_stand_ins(self, import_ids: Sequence[str], batch: Batch) -> None:
         """Accounts for authors who have none: placeholders, and bots for bots.

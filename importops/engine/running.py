@@ -256,6 +256,7 @@ def run_operation(
         ready = (
             ImportSlice.objects.claimable(timezone.now())
             .of_active_operations()
+            .due(timezone.now())
             .filter(operation=operation)
             .order_by("number")
             .values_list("pk", flat=True)

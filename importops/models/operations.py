@@ -244,7 +244,13 @@ class ImportSliceQuerySet(models.QuerySet["ImportSlice"]):
             attempt=models.F("attempt") + 1,
             stalled=0,
             lease_until=None,
-            look_again_at=timezone.now() + timedelta(seconds=30),
+            look_again_at=timezone.now(),
+        )
+
+    def due(self, now: datetime) -> Self:
+        """Without those that failed a moment ago and wait for their next try."""
+        return self.exclude(
+            status=ImportSlice.Status.READY, attempt__gt=0, look_again_at__gt=now
         )
 
     def of_active_operations(self) -> Self:

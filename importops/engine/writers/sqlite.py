@@ -126,7 +126,7 @@ class SqliteWriter(Writer):
             some = source_ids[start : start + MOST_PARAMETERS]
             marks = ", ".join(["%s"] * len(some))
             for source_id, edited_at, *columns in rows_of(
-                f"""SELECT source_id, edited_at, id, operation_id, text, thread_source_id,
+                f"""SELECT source_id, CAST(edited_at AS TEXT), id, operation_id, text, thread_source_id,
                     edited_by, reactions, mentions, attachments
                 FROM importops_message WHERE room_id = %s AND source_id IN ({marks})""",  # noqa: S608
                 [room_id, *some],
