@@ -149,7 +149,10 @@ class FileRecord(msgspec.Struct, gc=False):
 
 
 class MessageRecord(msgspec.Struct, gc=False):
-    """One message. Text is final (markup converted, names put in); ids are still the source's."""
+    """One message. Text is final (markup converted, names put in); ids are still the source's.
+
+    Importers keep text within `TEXT_LIMIT`, and ids and names within `NAME_LIMIT`.
+    """
 
     source_id: str
     sent_at: int

@@ -16,7 +16,7 @@ from importops.engine.writers import FileRow, MessageRow, Writer, writer_for
 from importops.engine.writers.merge import reactions_json
 from importops.importers.base import Directory
 from importops.models import File, ImportOperation, RoomImportId, StagedRecord
-from importops.records import NAME_LIMIT, TEXT_LIMIT, Chunk, FileRecord, MessageRecord
+from importops.records import NAME_LIMIT, Chunk, FileRecord, MessageRecord
 
 EVERYBODY = ("all", "here")
 MOST_STAND_INS = 200
@@ -102,6 +102,7 @@ class RowMaker:
         self.wanted = wanted
         self.moment = writer.moment
         self.operation_id = writer.operation_id
+        self._mention_texts: dict[str, str] = {}
 
     def make(self, chunks: Sequence[Chunk]) -> tuple[list[MessageRow], list[FileRow], Batch]:
         rows: list[MessageRow] = []
@@ -121,10 +122,13 @@ class RowMaker:
                 continue
             if self.wanted:
                 records = self._in_range(records, batch)
-            for record in records:
-                rows.append(self._row(room_id, record))
-                if record.files:
-                    files += [file_row(room_id, record.source_id, file) for file in record.files]
+            rows += self._rows(room_id, records)
+            files += [
+                file_row(room_id, record.source_id, file)
+                for record in records
+                if record.files
+                for file in record.files
+            ]
         return rows, files, batch
 
     def _in_range(self, records: Sequence[MessageRecord], batch: Batch) -> list[MessageRecord]:
@@ -142,23 +146,28 @@ class RowMaker:
             sum(len(record.files or ()) for record in records),
         )
 
-    def _row(self, room_id: int, record: MessageRecord) -> MessageRow:
-        return MessageRow(
-            room_id,
-            self.users.keys_by_id[record.author],
-            record.source_id[:NAME_LIMIT],
-            self.moment(record.sent_at),
-            record.text[:TEXT_LIMIT],
-            record.type,
-            record.alias[:NAME_LIMIT],
-            record.thread_source_id[:NAME_LIMIT],
-            None if record.edited_at is None else self.moment(record.edited_at),
-            (self.users.get(record.edited_by) or "") if record.edited_by else "",
-            self._reactions(record) if record.reactions else "{}",
-            self._mentions(record) if record.mentions else "[]",
-            msgspec.json.encode(record.attachments).decode() if record.attachments else "[]",
-            self.operation_id,
-        )
+    def _rows(self, room_id: int, records: Sequence[MessageRecord]) -> list[MessageRow]:
+        # Half a million times in a usual import: no call that can be done without.
+        keys, moment = self.users.keys_by_id, self.moment
+        return [
+            MessageRow(
+                room_id,
+                keys[record.author],
+                record.source_id,
+                moment(record.sent_at),
+                record.text,
+                record.type,
+                record.alias,
+                record.thread_source_id,
+                None if record.edited_at is None else moment(record.edited_at),
+                (self.users.get(record.edited_by) or "") if record.edited_by else "",
+                self._reactions(record) if record.reactions else "{}",
+                self._mentions(record) if record.mentions else "[]",
+                msgspec.json.encode(record.attachments).decode() if record.attachments else "[]",
+                self.operation_id,
+            )
+            for record in records
+        ]
 
     def _reactions(self, record: MessageRecord) -> str:
         name_of = self.users.get
@@ -169,13 +178,21 @@ class RowMaker:
         )
 
     def _mentions(self, record: MessageRecord) -> str:
-        mentions = []
-        for item in record.mentions or ():
-            if item in EVERYBODY:
-                mentions.append({"username": item, "name": item, "type": "group"})
-            elif name := self.users.get(item):
-                mentions.append({"username": name, "name": name, "type": "user"})
-        return msgspec.json.encode(mentions).decode()
+        texts = [self._mention(item) for item in record.mentions or ()]
+        return f"[{','.join(filter(None, texts))}]"
+
+    def _mention(self, import_id: str) -> str:
+        """One mention as JSON, remembered: the same few people are named all the time."""
+        text = self._mention_texts.get(import_id)
+        if text is None:
+            if import_id in EVERYBODY:
+                name, kind = import_id, "group"
+            else:
+                name, kind = self.users.get(import_id) or "", "user"
+            mention = {"username": name, "name": name, "type": kind}
+            text = msgspec.json.encode(mention).decode() if name else ""
+            self._mention_texts[import_id] = text
+        return text
 
 
 def file_row(room_id: int, message_source_id: str, file: FileRecord) -> FileRow:

@@ -83,7 +83,7 @@ class UserBatch:
         UserImportId.objects.bulk_create(self.import_ids)
         for role, users in self.roles.items():
             add_to_group(users, role)
-        StagedRecord.objects.bulk_update(self.staged, ["status", "note"], batch_size=250)
+        StagedRecord.objects.settle(self.staged)
 
     def _take(self, row: StagedRecord, record: UserRecord) -> None:
         if not record.username and not record.emails and not record.name:

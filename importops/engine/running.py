@@ -6,6 +6,7 @@ the foreground, a test.
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 import time
@@ -100,6 +101,9 @@ def run_slice(
     if piece is None:
         return []
     work = Work(piece, stop=stop, on_batch=on_batch)
+    # What is in memory now is Django and ourselves, and stays: without this the collector walks all
+    # of it every few batches (a twentieth of an import's time).
+    gc.freeze()
     try:
         if piece.stalled > MOST_STALLED_CLAIMS:
             raise StalledSlice(

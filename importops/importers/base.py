@@ -106,9 +106,7 @@ class FileImporter(ABC):
         import ids of users that `workspace()` gave. Yields at least once every few seconds."""
 
     @abstractmethod
-    def messages(
-        self, span: Span, cursor: Cursor, directory: Directory
-    ) -> Iterator[Chunk]:
+    def messages(self, span: Span, cursor: Cursor, directory: Directory) -> Iterator[Chunk]:
         """Read from `cursor` to the end of `span`, at most about a thousand records a chunk.
 
         Never raises for what a record or an entry holds: that becomes `Chunk.failures`, the same

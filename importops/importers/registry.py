@@ -8,9 +8,7 @@ from importops.errors import FileMissing, ImporterNotDefined, WrongFormat
 from importops.importers.base import FileImporter
 from importops.importers.slack import SlackImporter
 
-IMPORTERS: dict[str, type[FileImporter]] = {
-    importer.key: importer for importer in (SlackImporter,)
-}
+IMPORTERS: dict[str, type[FileImporter]] = {importer.key: importer for importer in (SlackImporter,)}
 
 
 def importer_class(key: str) -> type[FileImporter]:

@@ -40,9 +40,7 @@ def make_groups(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     for name, codenames in OURS.items():
         group, _ = group_model.objects.get_or_create(name=name)
         group.permissions.add(
-            *permission.objects.filter(
-                content_type__app_label="importops", codename__in=codenames
-            )
+            *permission.objects.filter(content_type__app_label="importops", codename__in=codenames)
         )
 
 

@@ -6,6 +6,7 @@ so that of two processes that want the same step exactly one gets it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
@@ -249,9 +250,7 @@ class ImportSliceQuerySet(models.QuerySet["ImportSlice"]):
 
     def due(self, now: datetime) -> Self:
         """Without those that failed a moment ago and wait for their next try."""
-        return self.exclude(
-            status=ImportSlice.Status.READY, attempt__gt=0, look_again_at__gt=now
-        )
+        return self.exclude(status=ImportSlice.Status.READY, attempt__gt=0, look_again_at__gt=now)
 
     def of_active_operations(self) -> Self:
         """Slices of the phase their operation is in, while it may be worked on."""
@@ -318,6 +317,14 @@ class StagedRecordQuerySet(models.QuerySet["StagedRecord"]):
 
     def authors(self) -> Self:
         return self.filter(kind=StagedRecord.Kind.AUTHOR)
+
+    def settle(self, rows: Iterable[StagedRecord]) -> None:
+        """Write the status and note that `rows` were given: one statement for each that occurs."""
+        alike: dict[tuple[str, str], list[int]] = {}
+        for row in rows:
+            alike.setdefault((row.status, row.note), []).append(row.pk)
+        for (status, note), keys in alike.items():
+            self.filter(pk__in=keys).update(status=status, note=note)
 
     def selected(self) -> Self:
         return self.filter(selected=True)
