@@ -84,7 +84,7 @@ def read(env: Env, *, data_dir: Path) -> Conf:
     for field in fields(Conf):
         if field.name == "data_dir":
             continue
-        parse = env.float if hints[field.name] is float else env.int
+        parse: Any = env.float if hints[field.name] is float else env.int
         values[field.name] = parse(
             f"IMPORTOPS_{field.name.upper()}",
             default=field.default,

@@ -19,9 +19,10 @@ from importops.importers.archive import open_archive
 from importops.importers.archive_index import shown
 from importops.importers.base import Directory, FileImporter, Limits, Span
 from importops.importers.slack_counting import Counter
-from importops.importers.slack_days import Batch, DayReader
+from importops.importers.slack_days import Batch, DayReader, M
 from importops.importers.slack_layout import Layout, Survey
 from importops.importers.slack_messages import Converter
+from importops.importers.slack_schema import SlackMessage, decode_heads, decode_messages
 from importops.importers.slack_threads import ParentFinder
 from importops.importers.slack_workspace import Workspace
 from importops.records import (
@@ -54,7 +55,8 @@ class SlackImporter(FileImporter):
         self._limits = limits
         self._archive = open_archive(source, index_path, limits)
         self._layout = Layout(self._archive)
-        self._reader = DayReader(self._archive, limits)
+        self._reader = DayReader(self._archive, limits, decode_messages)
+        self._counting_reader = DayReader(self._archive, limits, decode_heads)
         self._survey: Survey | None = None
 
     @classmethod
@@ -117,7 +119,7 @@ class SlackImporter(FileImporter):
     ) -> Iterator[Scan]:
         counter = Counter(known_users)
         scan = None
-        for batch in self._batches(span, cursor, folders):
+        for batch in self._batches(self._counting_reader, span, cursor, folders):
             if scan is None:
                 scan = Scan(cursor, {}, {}, [])
             counter.add(batch, folders[batch.day.folder], scan)
@@ -135,7 +137,7 @@ class SlackImporter(FileImporter):
             ParentFinder(self._layout, self._reader).find,
         )
         chunk = None
-        for batch in self._batches(span, cursor, directory.folders):
+        for batch in self._batches(self._reader, span, cursor, directory.folders):
             room = directory.folders[batch.day.folder]
             if chunk is not None and not _has_room(chunk, room, batch):
                 yield chunk
@@ -146,13 +148,15 @@ class SlackImporter(FileImporter):
         if chunk is not None:
             yield chunk
 
-    def _batches(self, span: Span, cursor: Cursor, folders: Mapping[str, str]) -> Iterator[Batch]:
+    def _batches(
+        self, reader: DayReader[M], span: Span, cursor: Cursor, folders: Mapping[str, str]
+    ) -> Iterator[Batch[M]]:
         """What is between `cursor` and the end of `span`, in wanted folders."""
         first, element = cursor
         for day in self._layout.days(first, span.stop):
             if day.folder in folders:
                 start = element if day.entry.number == first else 0
-                yield from self._reader.batches(day, start)
+                yield from reader.batches(day, start)
 
     def _walk(self) -> Survey:
         if self._survey is None:
@@ -160,7 +164,7 @@ class SlackImporter(FileImporter):
         return self._survey
 
 
-def _has_room(chunk: Chunk, room: str, batch: Batch) -> bool:
+def _has_room(chunk: Chunk, room: str, batch: Batch[SlackMessage]) -> bool:
     """Whether `batch` still fits into `chunk`."""
     return (
         chunk.room == room

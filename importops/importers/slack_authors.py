@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importops.importers.slack_schema import SlackMessage, as_text, loads
+from importops.importers.slack_schema import SlackHead, as_text, loads
 from importops.records import (
     IMPORT_ID_LIMIT,
     NAME_LIMIT,
@@ -33,7 +33,7 @@ def import_id_of(user: str) -> str:
     return SYSTEM_BOT if user == "USLACKBOT" else repair_text(user)[:IMPORT_ID_LIMIT]
 
 
-def author_id(message: SlackMessage) -> str:
+def author_id(message: SlackHead) -> str:
     """Import id of who wrote `message`: user, else bot, else a bot known by its name only, else who
     commented on a file, else the built-in bot.
     """
@@ -46,7 +46,7 @@ def author_id(message: SlackMessage) -> str:
     return SYSTEM_BOT
 
 
-def shown_name(message: SlackMessage) -> str:
+def shown_name(message: SlackHead) -> str:
     """The name that a message of a bot shows."""
     if message.username:
         return message.username
@@ -56,7 +56,7 @@ def shown_name(message: SlackMessage) -> str:
     return _profile_names(message)[1]
 
 
-def author_record(message: SlackMessage) -> AuthorRecord:
+def author_record(message: SlackHead) -> AuthorRecord:
     """What `message` tells about its author."""
     username, name = _profile_names(message)
     # What an app posts for a person has a bot_id too, but that person's profile.
@@ -74,7 +74,7 @@ def author_record(message: SlackMessage) -> AuthorRecord:
     )
 
 
-def _profile_names(message: SlackMessage) -> tuple[str, str]:
+def _profile_names(message: SlackHead) -> tuple[str, str]:
     """Username and name in the profile that a message carries."""
     profile = loads(message.user_profile)
     if not isinstance(profile, dict):

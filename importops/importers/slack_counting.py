@@ -12,13 +12,13 @@ from importops.importers.slack_authors import author_id, author_record
 from importops.importers.slack_days import Batch
 from importops.importers.slack_files import count_files
 from importops.importers.slack_messages import skip_reason
-from importops.importers.slack_schema import SlackMessage, microseconds
+from importops.importers.slack_schema import SlackHead, microseconds
 from importops.records import SYSTEM_BOT, AuthorRecord, RoomScan, Scan
 
 __all__ = ["Counter"]
 
-SCAN_MESSAGES = 10_000
-SCAN_ENTRIES = 1_000
+SCAN_MESSAGES = 40_000
+SCAN_ENTRIES = 4_000
 SCAN_FAILURES = 200
 
 
@@ -31,7 +31,7 @@ class Counter:
         """Users met that are on the list."""
         self._messages = self._entries = 0
 
-    def add(self, batch: Batch, room: str, scan: Scan) -> None:
+    def add(self, batch: Batch[SlackHead], room: str, scan: Scan) -> None:
         """Count `batch`, of `room`, into `scan`."""
         messages = batch.messages
         counts = scan.rooms.get(room)
@@ -67,7 +67,7 @@ class Counter:
         self._messages = self._entries = 0
         return True
 
-    def _meet(self, messages: list[SlackMessage], authors: dict[str, AuthorRecord]) -> None:
+    def _meet(self, messages: list[SlackHead], authors: dict[str, AuthorRecord]) -> None:
         """Messages of users not met before, and of those without a user."""
         for message in messages:
             author = author_id(message)

@@ -10,8 +10,8 @@ the same messages and the same failures.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -20,9 +20,9 @@ from importops.importers.archive import Archive
 from importops.importers.json_stream import RAW_LIMIT, iter_array
 from importops.importers.slack_layout import Day
 from importops.importers.slack_schema import (
+    SlackHead,
     SlackMessage,
     are_usual,
-    decode_messages,
     loads,
     microseconds,
     to_message,
@@ -38,13 +38,16 @@ BATCH_FAILURES = 200
 """Failures carry what failed, so many of them are a lot of memory."""
 
 
-class Batch(msgspec.Struct):
+M = TypeVar("M", bound=SlackHead)
+
+
+class Batch(msgspec.Struct, Generic[M]):
     """Neighbouring elements of one day file."""
 
     day: Day
     next: Cursor
     """Where to go on after this batch."""
-    messages: list[SlackMessage]
+    messages: list[M]
     indexes: Sequence[int]
     """Of the messages, in the file."""
     failures: list[BadRecord]
@@ -54,10 +57,10 @@ class Batch(msgspec.Struct):
     """Every `ts` is of the usual form (`are_usual`)."""
 
 
-class _Elements(msgspec.Struct):
+class _Elements(msgspec.Struct, Generic[M]):
     """Elements being gathered into a batch."""
 
-    messages: list[SlackMessage] = []
+    messages: list[M] = []
     indexes: list[int] = []
     failures: list[BadRecord] = []
     size: int = 0
@@ -71,16 +74,19 @@ class _Elements(msgspec.Struct):
         )
 
 
-class DayReader:
+class DayReader(Generic[M]):
     """Reads day files of `archive`."""
 
-    def __init__(self, archive: Archive, limits: Limits) -> None:
+    def __init__(
+        self, archive: Archive, limits: Limits, decode: Callable[[bytes], list[M] | None]
+    ) -> None:
+        self._decode = decode
         self._archive = archive
         self._max_record = limits.max_record_bytes
         # Whole files are not measured record by record, so none may be larger than a record.
         self._max_whole = min(limits.whole_entry_bytes, limits.max_record_bytes)
 
-    def batches(self, day: Day, start: int = 0) -> Iterator[Batch]:
+    def batches(self, day: Day, start: int = 0) -> Iterator[Batch[M]]:
         """Elements of `day` from number `start` on. A file that cannot be read, wholly or from
         some point on, has one failure for that. Gives at least one batch.
         """
@@ -92,7 +98,7 @@ class DayReader:
         except EntryError as error:
             failures = [_unreadable(day, error)] if not start else []
             return iter([_last_batch(day, [], failures, 0)])
-        messages = decode_messages(data)
+        messages = self._decode(data)
         if messages is None:
             return self._taken_apart(day, [data], start)
         if start or len(messages) > BATCH_ELEMENTS:
@@ -101,12 +107,11 @@ class DayReader:
             return iter([_last_batch(day, messages, [], entry.size, True)])
         return self._cut(day, data, messages, start)
 
-    def _cut(
-        self, day: Day, data: bytes, messages: list[SlackMessage], start: int
-    ) -> Iterator[Batch]:
+    def _cut(self, day: Day, data: bytes, messages: list[M], start: int) -> Iterator[Batch[M]]:
         """Batches of a file that was decoded as a whole."""
         raws: list[msgspec.Raw] = []
-        elements, number = _Elements(), day.entry.number
+        elements: _Elements[M] = _Elements()
+        number = day.entry.number
         for index in range(start, len(messages)):
             if elements.full:
                 yield _batch(day, [number, index], elements, 0)
@@ -120,10 +125,11 @@ class DayReader:
                 elements.failures.append(_bad_time(day, index, loads(raws[index])))
         yield _batch(day, [number + 1, 0], elements, day.entry.size)
 
-    def _taken_apart(self, day: Day, chunks: Iterable[bytes], start: int) -> Iterator[Batch]:
+    def _taken_apart(self, day: Day, chunks: Iterable[bytes], start: int) -> Iterator[Batch[M]]:
         """Batches of a file that is read element by element."""
         counter = _CountedChunks(chunks)
-        elements, number, begins = _Elements(), day.entry.number, -1
+        elements: _Elements[Any] = _Elements()
+        number, begins = day.entry.number, -1
         try:
             for element in iter_array(counter, self._max_record, start):
                 if elements.full:
@@ -174,17 +180,17 @@ class _CountedChunks:
         return count
 
 
-def _batch(day: Day, cursor: Cursor, elements: _Elements, read: int) -> Batch:
+def _batch(day: Day, cursor: Cursor, elements: _Elements[M], read: int) -> Batch[M]:
     return Batch(day, cursor, elements.messages, elements.indexes, elements.failures, read)
 
 
 def _last_batch(
     day: Day,
-    messages: list[SlackMessage],
+    messages: list[M],
     failures: list[BadRecord],
     read: int,
     usual_times: bool = False,
-) -> Batch:
+) -> Batch[M]:
     cursor, indexes = [day.entry.number + 1, 0], range(len(messages))
     return Batch(day, cursor, messages, indexes, failures, read, usual_times)
 
@@ -202,7 +208,7 @@ def _checked(day: Day, index: int, value: Any) -> SlackMessage | BadRecord:
     return message if _check_time(message) else _bad_time(day, index, value)
 
 
-def _check_time(message: SlackMessage) -> bool:
+def _check_time(message: SlackHead) -> bool:
     """Whether the message's `ts` can be imported; space around it is taken off."""
     message.ts = message.ts.strip()
     return microseconds(message.ts) is not None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from importops.importers.slack_schema import SlackFile, SlackMessage
+from importops.importers.slack_schema import SlackFile, SlackHead
 from importops.records import IMPORT_ID_LIMIT, NAME_LIMIT, FileRecord, repair_text
 
 __all__ = ["count_files", "files_of"]
 
 
-def files_of(message: SlackMessage) -> list[FileRecord] | None:
+def files_of(message: SlackHead) -> list[FileRecord] | None:
     """The files that `message` carries, each once."""
     if not message.files and not message.file:
         return None
@@ -21,12 +21,12 @@ def files_of(message: SlackMessage) -> list[FileRecord] | None:
     return list(records.values()) or None
 
 
-def count_files(message: SlackMessage) -> int:
+def count_files(message: SlackHead) -> int:
     """How many files `files_of` gives."""
     return len({source_id for source_id, _ in _identified(message)})
 
 
-def _identified(message: SlackMessage) -> Iterator[tuple[str, SlackFile]]:
+def _identified(message: SlackHead) -> Iterator[tuple[str, SlackFile]]:
     """Files with their ids; one without gets an id from its position."""
     for number, file in enumerate([*(message.files or ()), message.file], 1):
         if file is not None:

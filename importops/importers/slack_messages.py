@@ -16,6 +16,7 @@ from importops.importers.slack_files import count_files, files_of
 from importops.importers.slack_markup import Markup
 from importops.importers.slack_schema import (
     SlackEdited,
+    SlackHead,
     SlackMessage,
     SlackReaction,
     as_text,
@@ -95,7 +96,7 @@ class Converter:
         self._repaired = 0
         self._folder = ""
 
-    def add(self, batch: Batch, chunk: Chunk) -> None:
+    def add(self, batch: Batch[SlackMessage], chunk: Chunk) -> None:
         """Append what `batch` holds to `chunk`: records, failures, and what is left out."""
         records, name = chunk.records, batch.day.name
         self._folder, self._repaired = batch.day.folder, 0
@@ -279,7 +280,7 @@ class Converter:
         return self._text(as_text(value), TEXT_LIMIT)
 
 
-def skip_reason(message: SlackMessage) -> str:
+def skip_reason(message: SlackHead) -> str:
     """Why `message` is left out (`subtype:bot_add`, `type:…`); '' if it is not."""
     if message.type is not None and message.type != "message":
         return f"type:{_reason_name(message.type)}"

@@ -20,7 +20,7 @@ class ParentFinder:
     answers depend on the export alone, not on where reading began.
     """
 
-    def __init__(self, layout: Layout, reader: DayReader) -> None:
+    def __init__(self, layout: Layout, reader: DayReader[SlackMessage]) -> None:
         self._layout = layout
         self._reader = reader
         self._folder = ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from pathlib import Path
 
+from django.conf import settings
 from django.db import OperationalError, close_old_connections
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
@@ -19,6 +21,7 @@ from importops.tasks.jobs import enqueue_slices
 logger = logging.getLogger(__name__)
 
 RESULTS_KEPT = timedelta(days=1)
+UPLOADS_KEPT = timedelta(days=1)
 
 
 class Sweeper:
@@ -30,6 +33,7 @@ class Sweeper:
             self.requeue_slices()
             self.settle_operations()
             self.forget_results()
+            self.remove_old_uploads()
         except OperationalError as error:
             logger.warning("the database is away: %s", error)
 
@@ -54,6 +58,13 @@ class Sweeper:
             settle_stopped(pk)
         for pk in ImportOperation.objects.active().values_list("pk", flat=True):
             enqueue_slices(advance(pk))
+
+    def remove_old_uploads(self) -> None:
+        """What a server that was killed had received of an upload; a day is longer than any lasts."""
+        before = timezone.now() - UPLOADS_KEPT
+        for path in Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir():
+            if path.stat().st_mtime < before.timestamp():
+                path.unlink(missing_ok=True)
 
     def forget_results(self) -> None:
         """The queue's own records of finished tasks are of no use to anybody after a day."""
