@@ -20,7 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 import django
 import pytest
 from django.core.cache import cache
-from django.db import connection
+from django.db import OperationalError, connection
 from pytest_django import Settings
 
 django.setup()
@@ -32,13 +32,46 @@ from tests.clients import ApiClient  # noqa: E402
 from tests.factories import ApiTokenFactory, UserFactory, secret_of  # noqa: E402
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A transactional test empties all tables: restore what migrations made."""
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Without its server the suite says so once, instead of failing a thousand times."""
+    if connection.vendor != "postgresql" or hasattr(session.config, "workerinput"):
+        return
+    try:
+        with connection._nodb_cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except (OperationalError, UserWarning) as error:
+        asked = connection.settings_dict
+        where = f"{asked['HOST'] or 'the local socket'}, port {asked['PORT'] or 5432}"
+        pytest.exit(f"No PostgreSQL server answers at {where} (DATABASE_URL): {error}", 1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A transactional test empties all tables: restore what migrations made.
+
+    Tests about one database are left out on the other one; CI runs the suite on both.
+    """
+    other = "postgresql" if connection.vendor == "sqlite" else "sqlite"
+    elsewhere = [item for item in items if item.get_closest_marker(other)]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if not item.get_closest_marker(other)]
     for item in items:
         marker = item.get_closest_marker("django_db")
         if marker is not None and marker.kwargs.get("transaction"):
             restoring = {**marker.kwargs, "serialized_rollback": True}
             item.add_marker(pytest.mark.django_db(**restoring), append=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With IMPORTOPS_NO_SKIPS (CI) a test that was skipped is a test that failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("IMPORTOPS_NO_SKIPS"):
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if skipped and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line(f"{len(skipped)} skipped, and IMPORTOPS_NO_SKIPS is set", red=True)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -101,7 +103,7 @@ def test_twenty_kills_at_random_moments_change_nothing(export: Path, alice: User
     killed = 0
     operation = start(export, alice)
     while killed < KILLS:
-        in_a_process(lambda: run_operation(operation), moment.uniform(0.005, 0.12))
+        in_a_process(partial(run_operation, operation), moment.uniform(0.005, 0.12))
         operation.refresh_from_db()
         if operation.status == Status.DONE:
             # Faster than the kills: what is left of them strikes a new import.
@@ -124,7 +126,7 @@ def test_a_kill_while_the_export_is_read_is_survived_too(export: Path, alice: Us
     moment = random.Random(4)
     operation = create_operation_in_place(user=alice, importer_key="slack", path=export)
     for _ in range(8):
-        in_a_process(lambda: run_operation(operation), moment.uniform(0.005, 0.1))
+        in_a_process(partial(run_operation, operation), moment.uniform(0.005, 0.1))
         operation.refresh_from_db()
         if operation.status == Status.USER_SELECTION:
             break

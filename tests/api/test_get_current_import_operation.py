@@ -141,10 +141,9 @@ def test_it_takes_two_statements(
         assert alice_client.get(SEED).status_code == 200
 
 
+@pytest.mark.sqlite
 @pytest.mark.django_db
 def test_finding_the_operation_scans_no_table() -> None:
-    if connection.vendor != "sqlite":
-        pytest.skip("asks SQLite for its plan")
     from importops.api.current import _SELECT
 
     with connection.cursor() as cursor:

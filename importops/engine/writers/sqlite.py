@@ -58,17 +58,10 @@ class _Days(dict[int, str]):
         return text
 
 
-class _Seconds(dict[int, str]):
-    """Second of a day -> `12:34:56`. At most 86,400 of them; formatting costs five times a look-up."""
-
-    def __missing__(self, number: int) -> str:
-        minute, second = divmod(number, 60)
-        text = self[number] = f"{minute // 60:02d}:{minute % 60:02d}:{second:02d}"
-        return text
-
-
 _DAYS = _Days()
-_SECONDS = _Seconds()
+# Formatting a number costs five times a look-up.
+_MINUTES = [f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1440)]
+_SECONDS = [f"{second:02d}" for second in range(60)]
 
 
 class SqliteWriter(Writer):
@@ -76,10 +69,11 @@ class SqliteWriter(Writer):
     def moment(at: int) -> str:
         """Exactly the text Django writes for this moment: comparisons in SQLite are textual."""
         seconds, micros = divmod(at, 1_000_000)
-        day, second = divmod(seconds, 86_400)
+        minutes, second = divmod(seconds, 60)
+        day, minute = divmod(minutes, 1440)
         if micros:
-            return f"{_DAYS[day]}{_SECONDS[second]}.{micros:06d}"
-        return _DAYS[day] + _SECONDS[second]
+            return f"{_DAYS[day]}{_MINUTES[minute]}{_SECONDS[second]}.{micros:06d}"
+        return f"{_DAYS[day]}{_MINUTES[minute]}{_SECONDS[second]}"
 
     def write_messages(self, rows: Sequence[MessageRow]) -> Counter[str]:
         before = rows_of("SELECT seq FROM sqlite_sequence WHERE name = 'importops_message'", [])
@@ -98,7 +92,8 @@ class SqliteWriter(Writer):
         """Some of `rows` were there: find out which, and merge those."""
         result: Counter[str] = Counter()
         changed = []
-        for room_id, group in groupby(rows, key=attrgetter("room_id")):
+        by_room = sorted(rows, key=attrgetter("room_id"))
+        for room_id, group in groupby(by_room, key=attrgetter("room_id")):
             of_room = list(group)
             there = self._existing(room_id, [row.source_id for row in of_room])
             fresh = {key for key, row in there.items() if row.id > last_before}
