@@ -21,6 +21,7 @@ KEY_LIMIT = 1024
 TEXT_LIMIT = 1_000_000
 """Characters of a message's text. Slack itself stops at 40,000."""
 IMPORT_ID_LIMIT = 255
+PLACE_LIMIT = 1024
 
 SYSTEM_BOT = "rocket.cat"
 """Import id, and public id, of the built-in bot: the author of what no account wrote."""
@@ -62,6 +63,13 @@ def repair_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {repair_text(k): repair_json(v) for k, v in value.items()}
     return value
+
+
+def short_place(place: str) -> str:
+    """`place` within `PLACE_LIMIT`: the middle goes, since the end tells one record from the next."""
+    if len(place) <= PLACE_LIMIT:
+        return place
+    return f"{place[: PLACE_LIMIT - 301]}…{place[-300:]}"
 
 
 def fold(name: str) -> str:

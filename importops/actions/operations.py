@@ -30,7 +30,13 @@ from importops.errors import (
 from importops.importers.base import FileImporter
 from importops.importers.registry import importer_class
 from importops.models import ImportOperation, Phase, Status, User
-from importops.models.operations import ENDED, IMPORTING, LOADING, STATUS_OF_PHASE
+from importops.models.operations import (
+    ENDED,
+    IMPORTING,
+    LOADING,
+    STATUS_OF_PHASE,
+    ImportOperationQuerySet,
+)
 from importops.tasks.jobs import enqueue_slices
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -133,9 +139,13 @@ def new_operation(user: User, importer: type[FileImporter], source: str) -> Impo
     )
 
 
-def refuse_while_importing() -> None:
-    """Raise `OperationInProgress` while some operation writes to the workspace."""
-    running = ImportOperation.objects.importing().first()
+def refuse_while_importing(
+    operations: ImportOperationQuerySet | None = None,
+) -> None:
+    """Raise `OperationInProgress` while some operation (of `operations`) writes to the workspace."""
+    running = (
+        (ImportOperation.objects.all() if operations is None else operations).importing().first()
+    )
     if running is not None:
         raise OperationInProgress(
             f"The import {running.public_id} is running. Wait for it to end, or cancel it first."
@@ -146,11 +156,13 @@ def begin(operation: ImportOperation) -> list[int]:
     """Store the operation as the current one; the ids of its first slices."""
     with transaction.atomic():
         refuse_while_importing()
-        others = ImportOperation.objects.filter(valid=True)
+        others = ImportOperation.objects.filter(valid=True).exclude(status__in=IMPORTING)
         # One that is still being read is given up; one that waits or has ended only steps back.
         others.filter(status__in=LOADING).update(cancel_requested_at=timezone.now())
         replaced = list(others.values_list("pk", flat=True))
         others.update(valid=False)
+        # One may have started between the first look and the update.
+        refuse_while_importing()
         operation.save()
         made = create_slices(operation.pk, Phase.LISTING, [([], 0, 0)])
     for pk in replaced:
@@ -175,13 +187,15 @@ def start_operation(
     now = timezone.now()
     try:
         with transaction.atomic():
-            won = ImportOperation.objects.filter(pk=operation.pk, valid=True).move(
+            startable = ImportOperation.objects.filter(
+                pk=operation.pk, valid=True, cancel_requested_at=None
+            )
+            won = startable.move(
                 Status.USER_SELECTION,
                 status=Status.IMPORTING_STARTED,
                 phase=Phase.USERS,
                 started_at=now,
                 selection=selection,
-                cancel_requested_at=None,
                 progress={},
             )
             if not won:
@@ -209,6 +223,8 @@ def _why_not_startable(operation: ImportOperation) -> ImportopsError:
         )
     if operation.status in IMPORTING:
         return OperationInProgress(f"The import {operation.public_id} is running already.")
+    if operation.is_cancelling:
+        return InvalidOperationStatus("The operation is being cancelled.")
     if operation.status in LOADING:
         return InvalidOperationStatus(
             "The file is still being read. Wait until its status is importer_user_selection."
@@ -243,40 +259,42 @@ def resume_operation(operation: ImportOperation, *, queue: bool = True) -> None:
     """Go on with an operation that was cancelled, failed or interrupted, where it stopped.
 
     Every slice is taken over at once; a worker that still believes it has one is fenced off. Raises
-    `InvalidOperationStatus`, `OperationInProgress`, and `OperationInvalid` when a newer operation
-    is unfinished.
+    `InvalidOperationStatus`, `OperationInProgress` while another one imports, and
+    `OperationInvalid` when a newer operation is unfinished.
     """
     operation.refresh_from_db()
-    if operation.status == Status.DONE or operation.phase == Phase.NONE:
-        if operation.status == Status.CANCELLED and operation.phase == Phase.NONE:
-            _reopen(operation, Status.USER_SELECTION)
-            return
+    phase = Phase(operation.phase)
+    if phase != Phase.NONE and operation.status != Status.DONE:
+        status = STATUS_OF_PHASE[phase]
+    elif phase == Phase.NONE and operation.status == Status.CANCELLED:
+        status = Status.USER_SELECTION
+    else:
         raise InvalidOperationStatus(
             f"The operation is {operation.get_status_display()}; there is nothing to resume."
         )
-    newer = (
-        ImportOperation.objects.filter(ts__gt=operation.ts, valid=True)
-        .exclude(status__in=ENDED)
-        .first()
-    )
-    if newer is not None:
-        raise OperationInvalid(
-            f"A newer operation, {newer.public_id}, is not finished. Finish or cancel it first."
-        )
     try:
-        _reopen(operation, STATUS_OF_PHASE[Phase(operation.phase)])
+        _reopen(operation, status)
     except IntegrityError:
         raise OperationInProgress from None
     made = advance(operation.pk)
     if queue:
-        waiting = operation.slices.unfinished().filter(phase=operation.phase)
+        waiting = operation.slices.unfinished().filter(phase=phase)
         enqueue_slices([*made, *waiting.values_list("pk", flat=True)])
 
 
 def _reopen(operation: ImportOperation, status: Status) -> None:
+    """Make the operation the current one again, if it still is as it was seen and nobody is in the way."""
+    others = ImportOperation.objects.exclude(pk=operation.pk)
     with transaction.atomic():
-        ImportOperation.objects.filter(valid=True).exclude(pk=operation.pk).update(valid=False)
-        ImportOperation.objects.filter(pk=operation.pk).update(
+        refuse_while_importing(others)
+        newer = others.filter(ts__gt=operation.ts, valid=True).exclude(status__in=ENDED).first()
+        if newer is not None:
+            raise OperationInvalid(
+                f"A newer operation, {newer.public_id}, is not finished. Finish or cancel it first."
+            )
+        reopened = ImportOperation.objects.filter(
+            pk=operation.pk, status=operation.status, phase=operation.phase
+        ).update(
             status=status,
             valid=True,
             cancel_requested_at=None,
@@ -285,5 +303,10 @@ def _reopen(operation: ImportOperation, status: Status) -> None:
             error_code="",
             updated_at=timezone.now(),
         )
+        if not reopened:
+            raise InvalidOperationStatus(
+                "The operation has just moved on by itself; look at it again."
+            )
+        others.filter(valid=True).exclude(status__in=IMPORTING).update(valid=False)
         operation.slices.unfinished().take_over()
     operation.refresh_from_db()

@@ -347,11 +347,10 @@ class FailureAdmin(ForThoseWhoSeeImports):
         return Truncator(failure.message).chars(120)
 
     def get_fields(self, request: HttpRequest, obj: ImportFailure | None = None) -> list[Any]:
-        said = obj and obj.kind in (ImportFailure.Kind.MESSAGE, ImportFailure.Kind.FILE)
-        may_read = signed_in(request).has_perm("importops.view_private_messages")
+        withheld = obj is not None and not obj.may_be_read_by(signed_in(request))
         about = ["operation", "kind", "import_id", "place", "code", "message", "retryable"]
         # It may be from a private room; where from exactly, a bad record does not always tell.
-        return [*about, "record" if may_read or not said else "withheld"]
+        return [*about, "withheld" if withheld else "record"]
 
     @admin.display(description=_("record"))
     def record(self, failure: ImportFailure) -> SafeString:

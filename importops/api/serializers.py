@@ -12,7 +12,7 @@ from importops.api.exceptions import InvalidParams
 from importops.api.validation import Field, check, check_field
 from importops.engine.progress import counts
 from importops.engine.selecting import DIRECT_MESSAGES
-from importops.models import ImportFailure, ImportOperation, StagedRecord
+from importops.models import ImportFailure, ImportOperation, StagedRecord, User
 from importops.redaction import redact
 
 INPUT_SCHEMA = {
@@ -85,7 +85,8 @@ def _channel(import_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def failure_body(failure: ImportFailure) -> dict[str, Any]:
+def failure_body(failure: ImportFailure, reader: User) -> dict[str, Any]:
+    """A failed record; what it held only if `reader` may see that."""
     return {
         "kind": ImportFailure.wire_kinds[failure.kind],
         "importId": failure.import_id,
@@ -93,7 +94,7 @@ def failure_body(failure: ImportFailure) -> dict[str, Any]:
         "code": failure.code,
         "message": redact(failure.message),
         "retryable": failure.retryable,
-        "record": redact(failure.raw),
+        "record": redact(failure.raw_for(reader)),
     }
 
 

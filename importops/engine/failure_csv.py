@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable
 from typing import Protocol
 
-from importops.models import ImportFailure
+from importops.models import ImportFailure, User
 from importops.redaction import redact
 
 COLUMNS = ("kind", "import_id", "place", "code", "message", "retryable", "record")
@@ -24,8 +24,13 @@ def safe_cell(text: str) -> str:
     return f"'{text}" if text.lstrip(" ").startswith(_STARTS_FORMULA) else text
 
 
-def write_failure_csv(failures: Iterable[ImportFailure], target: TextTarget) -> int:
-    """Write a header and a line for each of `failures`; how many there were."""
+def write_failure_csv(
+    failures: Iterable[ImportFailure], target: TextTarget, *, reader: User | None = None
+) -> int:
+    """Write a header and a line for each of `failures`; how many there were.
+
+    With a `reader`, records of private rooms only if that user may read those.
+    """
     writer = csv.writer(target)
     writer.writerow(COLUMNS)
     number = 0
@@ -38,7 +43,7 @@ def write_failure_csv(failures: Iterable[ImportFailure], target: TextTarget) -> 
             failure.code,
             failure.message,
             "yes" if failure.retryable else "no",
-            failure.raw,
+            failure.raw if reader is None else failure.raw_for(reader),
         )
         writer.writerow(safe_cell(redact(cell)) for cell in cells)
     return number

@@ -34,9 +34,12 @@ class Rooms:
             self.key_of[import_id], self.names[import_id] = key, name
         self.folders: dict[str, str] = {}
         staged = StagedRecord.objects.rooms().filter(operation=operation)
-        for import_id, name, folder, selected in staged.values_list(
-            "import_id", "data__name", "data__folder", "selected"
+        for import_id, name, folder, selected, status in staged.values_list(
+            "import_id", "data__name", "data__folder", "selected", "status"
         ):
+            if status == StagedRecord.Status.FAILED:
+                # Its messages are read, and counted as skipped with it.
+                self.key_of.pop(import_id, None)
             self.names.setdefault(import_id, name or "")
             if selected and folder:
                 self.folders[folder] = import_id

@@ -16,7 +16,7 @@ from importops.engine.resolve import UserDirectory
 from importops.engine.slices import Batch, Work
 from importops.engine.writers import Writer, writer_for
 from importops.models import ImportOperation, Room, RoomImportId, StagedRecord
-from importops.records import NAME_LIMIT, RoomRecord, fold
+from importops.records import NAME_LIMIT, BadRecord, RoomRecord, fold
 
 ROOMS_AT_ONCE = 50
 MEMBERS_AT_ONCE = 1000
@@ -118,7 +118,12 @@ class RoomBatch:
 
     def take(self, piece: Piece) -> None:
         row, record = piece.row, piece.record
+        if row.status == StagedRecord.Status.FAILED:
+            return
         if piece.first == 0:
+            if self._would_publish(record):
+                self._refuse(row, record)
+                return
             room, outcome = self._find_or_create(record, row)
             row.status = outcome
         else:
@@ -145,6 +150,31 @@ class RoomBatch:
                 if outcome == StagedRecord.Status.SKIPPED
                 else f"channels.{outcome.value}"
             )
+
+    def _would_publish(self, record: RoomRecord) -> bool:
+        """Whether what is private in the export is known here as a public room that people made."""
+        room = self._known(record)
+        return (
+            room is not None
+            and room.type == Room.Type.PUBLIC
+            and record.type == "p"
+            and room.operation_id is None
+        )
+
+    def _refuse(self, row: StagedRecord, record: RoomRecord) -> None:
+        row.status = StagedRecord.Status.FAILED
+        row.save(update_fields=["status"])
+        self.batch.fail(
+            BadRecord(
+                kind="room",
+                place=record.place,
+                code="importer-channel-became-private",
+                message=f"{record.name} is private in the export and public here. Make it private "
+                "here, then import again.",
+                import_id=row.import_id,
+                retryable=True,
+            )
+        )
 
     def _find_or_create(
         self, record: RoomRecord, row: StagedRecord
@@ -238,6 +268,10 @@ class RoomBatch:
             if value and value != getattr(room, field) and (ours or not getattr(room, field)):
                 setattr(room, field, value)
                 changed.append(field)
+        if record.type == "p" and room.type == Room.Type.PUBLIC and room.operation_id is not None:
+            # It was made private over there since; what follows must not be read by everybody.
+            room.type = Room.Type.PRIVATE
+            changed.append("type")
         if record.archived and not room.archived and room.operation_id is not None:
             room.archived = True
             changed.append("archived")

@@ -2,7 +2,7 @@
 
 An account that no import created is never renamed, re-mailed, re-roled, (de)activated or given a
 password: it gains import ids, and profile fields that are empty are filled. An account that an import
-created, and nobody has used yet, follows the export.
+created follows the export only while nobody has put it to use (`UserMatcher.is_unused`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 from django.contrib.auth.models import Group
 
 from importops.engine.resolve import (
+    IMPLIED_ROLES,
     UserMatch,
     UserMatcher,
     add_to_group,
@@ -30,7 +31,6 @@ from importops.models import (
 from importops.records import NAME_LIMIT, BadRecord, UserRecord, fold
 
 USERS_AT_ONCE = 250
-IMPLIED_ROLES = {"user", "bot"}
 PROFILE = ("name", "bio", "status_text", "utc_offset", "pending_avatar_url")
 
 
@@ -143,7 +143,7 @@ class UserBatch:
         return user
 
     def _grant(self, user: User, match: UserMatch) -> None:
-        asked = sorted(set(match.record.roles) - IMPLIED_ROLES)
+        asked = sorted(set(match.record.roles).difference(IMPLIED_ROLES))
         if not asked:
             return
         allowed = self.operation.selection.get("grantRoles") is True
@@ -153,14 +153,15 @@ class UserBatch:
                 self.roles.setdefault(role, []).append(user)
         refused = [role for role in asked if not allowed or role not in known]
         if refused:
-            match.note = f"roles not granted: {', '.join(refused)}"
+            refusal = f"roles not granted: {', '.join(refused)}"
+            match.note = f"{match.note}; {refusal}" if match.note else refusal
 
     def _update(self, user: User, match: UserMatch) -> bool:
         record = match.record
         before = [getattr(user, field) for field in (*PROFILE, "is_active")]
         if user.is_placeholder:
             self._become_real(user, match)
-        follows = user.operation_id is not None and user.last_login is None
+        follows = self.matcher.is_unused(user)
         for field, value in (
             ("name", record.name[:NAME_LIMIT]),
             ("bio", record.bio),
@@ -171,8 +172,9 @@ class UserBatch:
             is_empty = getattr(user, field) in ("", None)
             if value not in ("", None) and (follows or is_empty):
                 setattr(user, field, value)
-        if follows:
-            user.is_active = not record.deleted
+        if follows and record.deleted:
+            # Never the reverse: whoever was shut out here stays out.
+            user.is_active = False
         if not follows:
             # An added address would let whoever reads it reset the password.
             match.emails.clear()
@@ -190,6 +192,8 @@ class UserBatch:
             user.username_key = fold(user.username)
         user.type = record.type
         user.is_placeholder = False
+        user.is_active = not record.deleted
+        self.roles.setdefault("bot" if record.type == "bot" else "user", []).append(user)
         match.note = "was a placeholder"
         self.changed[user.pk] = user
 

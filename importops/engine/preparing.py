@@ -26,6 +26,7 @@ from importops.records import (
     Scan,
     UserRecord,
     repair_text,
+    short_place,
 )
 
 STAGED_AT_ONCE = 500
@@ -89,7 +90,7 @@ def staged_row(operation: ImportOperation, record: UserRecord | RoomRecord) -> S
         operation=operation,
         kind=StagedRecord.Kind.USER if isinstance(record, UserRecord) else StagedRecord.Kind.ROOM,
         import_id=record.import_ids[0][:NAME_LIMIT],
-        place=repair_text(record.place)[:1024],
+        place=short_place(repair_text(record.place)),
         data=msgspec.to_builtins(record),
     )
 

@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 
 from importops.engine.slices import Batch
 from importops.models import (
+    ApiToken,
     ImportOperation,
     StagedRecord,
     User,
@@ -27,6 +28,7 @@ from importops.models import (
 from importops.records import NAME_LIMIT, SYSTEM_BOT, UserRecord, fold
 
 LOOK_UP_AT_ONCE = 500
+IMPLIED_ROLES = ("user", "bot")
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
@@ -57,6 +59,7 @@ class UserMatcher:
         self.addresses: dict[int, set[str]] = {}
         self.of_this_source: set[int] = set()
         self._names: set[str] = set()
+        self._in_use: set[int] = set()
         self._load(source, records)
 
     def _load(self, source: str, records: Sequence[UserRecord]) -> None:
@@ -82,10 +85,29 @@ class UserMatcher:
             mapping.update({key: users[user.pk] for key, user in mapping.items()})
         for email in UserEmail.objects.filter(user__in=users):
             self.addresses.setdefault(email.user_id, set()).add(email.address_key)
+        for used in (
+            ApiToken.objects.filter(user__in=users),
+            User.user_permissions.through.objects.filter(user__in=users),
+            User.groups.through.objects.filter(user__in=users).exclude(
+                group__name__in=IMPLIED_ROLES
+            ),
+        ):
+            self._in_use.update(used.values_list("user_id", flat=True))
         self.of_this_source = set(
             UserImportId.objects.filter(source=source, user__in=users).values_list(
                 "user_id", flat=True
             )
+        )
+
+    def is_unused(self, user: User) -> bool:
+        """Whether an import made this account and nobody has given it anything since: no password,
+        login, token, right or role. Only then may an export change what it finds there."""
+        return (
+            user.operation_id is not None
+            and user.last_login is None
+            and not user.has_usable_password()
+            and not (user.is_staff or user.is_superuser)
+            and user.pk not in self._in_use
         )
 
     def free_names(self) -> FreeNames:

@@ -11,6 +11,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 from django.db import OperationalError, transaction
@@ -55,7 +56,7 @@ from importops.records import Cursor
 logger = logging.getLogger(__name__)
 
 WAIT_FOR_OTHERS = 0.2
-RETRY_AFTER = 2.0
+RETRY_AFTER = 0.5
 
 ONE_SLICE: list[tuple[Cursor, int, int]] = [([], 0, 0)]
 
@@ -85,6 +86,12 @@ class StalledSlice(ImportopsError):
     code = "error-import-stalled"
 
 
+class BetweenPhases(ImportopsError):
+    """The import could not go on to its next phase; the worker's log tells why. Resume it to try again."""
+
+    code = "error-import-between-phases"
+
+
 def run_slice(
     slice_id: int,
     *,
@@ -101,9 +108,7 @@ def run_slice(
     if piece is None:
         return []
     work = Work(piece, stop=stop, on_batch=on_batch)
-    # What is in memory now is Django and ourselves, and stays: without this the collector walks all
-    # of it every few batches (a twentieth of an import's time).
-    gc.freeze()
+    spare_the_collector()
     try:
         if piece.stalled > MOST_STALLED_CLAIMS:
             raise StalledSlice(
@@ -139,8 +144,18 @@ def run_slice(
     return advance(piece.operation_id)
 
 
+@cache
+def spare_the_collector() -> None:
+    """Once a process: what is in memory now is Django and ourselves, and stays. Without this the
+    garbage collector walks all of it every few batches (a twentieth of an import's time)."""
+    gc.collect()
+    gc.freeze()
+
+
 def give_up(piece: ImportSlice, error: ImportopsError) -> None:
-    release_slice(piece)
+    """Fail the operation, unless somebody else has the slice by now and may fare better."""
+    if not release_slice(piece):
+        return
     fail_operation(piece.operation_id, error)
     logger.warning("operation %s failed: %s", piece.operation_id, error.message)
 
@@ -187,8 +202,15 @@ def advance(operation_id: int) -> list[int]:
                 end_preparing(operation)
             elif phase == Phase.FINISHING:
                 end_importing(operation)
+    except OperationalError:
+        raise
     except ImportopsError as error:
         fail_operation(operation_id, error)
+        return []
+    except Exception as error:
+        # Nobody holds a slice here, so nobody would try a bounded number of times.
+        logger.exception("operation %s cannot go on to %r", operation.public_id, following)
+        fail_operation(operation_id, BetweenPhases(f"{BetweenPhases.__doc__} ({error})"))
         return []
     refresh_totals(operation_id, force=True)
     if spans or following == Phase.NONE:

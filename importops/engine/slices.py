@@ -42,7 +42,7 @@ from importops.models import (
     Status,
 )
 from importops.models.operations import ENDED, IMPORTING, LOADING, STATUS_OF_PHASE
-from importops.records import NAME_LIMIT, BadRecord, Cursor, repair_text
+from importops.records import NAME_LIMIT, BadRecord, Cursor, repair_text, short_place
 
 MOST_STALLED_CLAIMS = 5
 QUEUE_GRACE = timedelta(seconds=30)
@@ -173,7 +173,7 @@ class Work:
                     stage=self.stage,
                     kind=failure.kind,
                     import_id=repair_text(failure.import_id)[:NAME_LIMIT],
-                    place=repair_text(failure.place)[:1024],
+                    place=short_place(repair_text(failure.place)),
                     code=failure.code[:64],
                     message=repair_text(failure.message)[:2000],
                     retryable=failure.retryable,
@@ -263,16 +263,18 @@ def finish_slice(work: Work) -> None:
     ).update(status=ImportSlice.Status.DONE, finished_at=timezone.now(), lease_until=None)
 
 
-def release_slice(piece: ImportSlice, *, wait: float = 0, keep_stalled: bool = False) -> None:
-    """Give the slice back, if it is still ours; others may have it after `wait` seconds."""
+def release_slice(piece: ImportSlice, *, wait: float = 0, keep_stalled: bool = False) -> bool:
+    """Give the slice back; others may have it after `wait` seconds. False: it was not ours any more."""
     changes = {} if keep_stalled else {"stalled": 0}
-    ImportSlice.objects.filter(
-        pk=piece.pk, attempt=piece.attempt, status=ImportSlice.Status.RUNNING
-    ).update(
-        status=ImportSlice.Status.READY,
-        lease_until=None,
-        look_again_at=timezone.now() + timedelta(seconds=wait),
-        **changes,
+    return bool(
+        ImportSlice.objects.filter(
+            pk=piece.pk, attempt=piece.attempt, status=ImportSlice.Status.RUNNING
+        ).update(
+            status=ImportSlice.Status.READY,
+            lease_until=None,
+            look_again_at=timezone.now() + timedelta(seconds=wait),
+            **changes,
+        )
     )
 
 

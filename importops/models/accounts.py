@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from importops.ids import new_public_id
 from importops.records import KEY_LIMIT, NAME_LIMIT, fold
-from importops.tokens import hash_token
+from importops.tokens import hash_token, last_part
 
 if TYPE_CHECKING:
     from importops.models.operations import ImportOperation
@@ -140,6 +140,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.is_active and self.has_perm(RUN_IMPORT)
 
     @property
+    def can_view_private_messages(self) -> bool:
+        """Whether what stands in private rooms and direct messages is for this user's eyes."""
+        return self.is_active and self.has_perm("importops.view_private_messages")
+
+    @property
     def can_view_imports(self) -> bool:
         return self.is_active and self.has_perm("importops.view_importoperation")
 
@@ -202,7 +207,7 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
             name=name,
             kind=kind,
             token_hash=hash_token(token),
-            last_part=token[-6:],
+            last_part=last_part(token),
             expires_at=expires_at,
         )
 

@@ -427,6 +427,14 @@ class ImportFailure(models.Model):
     def __str__(self) -> str:
         return f"{self.place}: {self.message}"
 
+    def may_be_read_by(self, user: User) -> bool:
+        """Whether `user` may see the record itself: a message may come from a private room."""
+        return self.kind in (self.Kind.USER, self.Kind.ROOM) or user.can_view_private_messages
+
+    def raw_for(self, user: User) -> str:
+        """The record as it stood in the export, for those who may read it."""
+        return self.raw if self.may_be_read_by(user) else ""
+
     wire_kinds: ClassVar[dict[str, str]] = {
         "user": "users",
         "room": "channels",

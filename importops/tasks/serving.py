@@ -11,6 +11,8 @@ from importops.tasks.supervisor import Child, Supervisor, worker_children
 
 def serve(address: str, port: int, *, web_processes: int = 2, threads: int = 8) -> None:
     """Run both until SIGINT or SIGTERM."""
+    run = conf().data_dir / "run"
+    run.mkdir(mode=0o700, exist_ok=True)
     host = f"[{address}]" if ":" in address else address
     web = Child(
         "web",
@@ -28,7 +30,7 @@ def serve(address: str, port: int, *, web_processes: int = 2, threads: int = 8) 
             "--graceful-timeout=3",
             "--log-level=warning",
             f"--chdir={Path(sys.argv[0]).resolve().parent}",
-            f"--worker-tmp-dir={conf().data_dir / 'run'}",
+            f"--worker-tmp-dir={run}",
         ],
     )
     Supervisor([web, *worker_children(conf().worker_processes)]).run()

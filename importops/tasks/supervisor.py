@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,13 +28,17 @@ LOOK_EVERY = 0.2
 STOP_WITHIN = 4.0
 QUICK_DEATH = 2.0
 MOST_RESTART_DELAY = 30.0
+START_WITHIN = 30.0
+"""How long a child may take to its first heartbeat: it holds nothing yet, and machines are busy."""
 PR_SET_PDEATHSIG = 1
+# Opened here: between fork and exec nothing should be loaded, the sweeper's thread may be in there.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with_parent() -> None:
     """On Linux: be told to stop when the supervisor is gone, even if it was killed with -9."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def heartbeat_path(pid: int) -> Path:
@@ -62,7 +67,10 @@ class Child:
         )
         self.started_at = time.monotonic()
         if self.beats:
-            heartbeat_path(self.process.pid).touch()
+            first = time.time() + START_WITHIN
+            path = heartbeat_path(self.process.pid)
+            path.touch()
+            os.utime(path, (first, first))
 
     def look(self) -> None:
         """Start it, or start it again; a child that dies at once is given more and more time."""
@@ -92,7 +100,7 @@ class Child:
             return
         if silent > conf().lease_seconds:
             logger.error("%s has been silent for %.0f s; replacing it", self.name, silent)
-            self.process.kill()
+            self.kill()
 
     def ask_to_stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -105,9 +113,14 @@ class Child:
             self.process.wait(max(0.05, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             # What it was doing is safe: an uncommitted batch is done again by the next worker.
-            self.process.kill()
+            self.kill()
             self.process.wait()
         self.forget()
+
+    def kill(self) -> None:
+        """End it and what it has started: each child leads a process group of its own."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def forget(self) -> None:
         if self.beats and self.process is not None:
@@ -121,20 +134,21 @@ class Supervisor:
         self.children = children
         self.sweeper = Sweeper()
         self._stopping = False
+        self._over = threading.Event()
 
     def run(self) -> None:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._stop)
-        swept_at = 0.0
+        # In a thread: a stopped child may hold the database that a round waits for, and only this
+        # loop can kill it.
+        threading.Thread(target=self.sweeper.run, args=[self._over], daemon=True).start()
         try:
             while not self._stopping:
                 for child in self.children:
                     child.look()
-                if time.monotonic() - swept_at >= conf().sweep_seconds:
-                    self.sweeper.turn()
-                    swept_at = time.monotonic()
                 time.sleep(LOOK_EVERY)
         finally:
+            self._over.set()
             self.stop_children()
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
@@ -158,8 +172,3 @@ def worker_children(processes: int) -> list[Child]:
         Child(f"worker {number}", manage("import_worker", "--child"), beats=True)
         for number in range(1, processes + 1)
     ]
-
-
-def beat() -> None:
-    """Say that this worker process is alive."""
-    os.utime(heartbeat_path(os.getpid()))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import OperationalError, close_old_connections
+from django.db.models import F, Q
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
+from importops.conf import conf
 from importops.engine.progress import worker_seen
 from importops.engine.running import advance
 from importops.engine.slices import QUEUE_GRACE, settle_stopped
@@ -25,9 +28,18 @@ UPLOADS_KEPT = timedelta(days=1)
 
 
 class Sweeper:
+    def run(self, over: threading.Event) -> None:
+        """A round every `sweep_seconds`, until `over`."""
+        while not over.is_set():
+            try:
+                close_old_connections()
+                self.turn()
+            except Exception:
+                logger.exception("a round failed; the next one tries again")
+            over.wait(conf().sweep_seconds)
+
     def turn(self) -> None:
         """One round. A database that is away is left for the next one."""
-        close_old_connections()
         try:
             worker_seen()
             self.requeue_slices()
@@ -40,8 +52,16 @@ class Sweeper:
     def requeue_slices(self) -> int:
         """Queue slices that are ready, or whose worker has gone silent, and that nobody queued lately."""
         now = timezone.now()
+        # A lease that ran out is not left alone as what was just queued is: nobody works on it.
+        # Queueing it moves the time past this, so that it happens once.
+        abandoned = Q(
+            status=ImportSlice.Status.RUNNING,
+            look_again_at__lte=F("lease_until") + QUEUE_GRACE,
+        )
         waiting = (
-            ImportSlice.objects.claimable(now).of_active_operations().filter(look_again_at__lte=now)
+            ImportSlice.objects.claimable(now)
+            .of_active_operations()
+            .filter(Q(look_again_at__lte=now) | abandoned)
         )
         queued = 0
         for pk in list(waiting.order_by("pk").values_list("pk", flat=True)[:100]):

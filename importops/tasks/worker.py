@@ -9,6 +9,7 @@ from types import FrameType
 from django_tasks import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEUE_NAME
 from django_tasks_db.management.commands.db_worker import Worker
 
+from importops.conf import conf
 from importops.tasks.jobs import stopping
 from importops.tasks.supervisor import heartbeat_path
 
@@ -44,5 +45,5 @@ class SliceWorker(Worker):
         path = heartbeat_path(os.getpid())
         while True:
             path.touch()
-            if stopping.wait(BEAT_SECONDS):
+            if stopping.wait(min(BEAT_SECONDS, conf().lease_seconds / 4)):
                 return

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from functools import partial
 from pathlib import Path
 
 import pytest

@@ -7,9 +7,10 @@ import io
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.utils import timezone
 
-from importops.models import ImportFailure, ImportOperation, Status
+from importops.models import ImportFailure, ImportOperation, Status, User
 from tests.clients import ApiClient
 from tests.factories import ImportFailureFactory, ImportOperationFactory
 
@@ -17,7 +18,9 @@ FAILURES = "import.failures"
 
 
 @pytest.fixture
-def operation(db: None) -> ImportOperation:
+def operation(alice: User) -> ImportOperation:
+    may_read = Permission.objects.get(codename="view_private_messages")
+    alice.user_permissions.add(may_read)
     return ImportOperationFactory.create(status=Status.DONE, started_at=timezone.now())
 
 
@@ -183,3 +186,16 @@ def test_without_an_operation_it_is_an_error(alice_client: ApiClient) -> None:
 
 def test_a_member_is_forbidden(bob_client: ApiClient) -> None:
     assert bob_client.get(FAILURES).status_code == 403
+
+
+@pytest.mark.parametrize("query", ["", "?format=csv"])
+def test_records_of_messages_are_for_those_who_may_read_private_rooms(
+    query: str, alice: User, alice_client: ApiClient, operation: ImportOperation
+) -> None:
+    alice.user_permissions.clear()
+    ImportFailureFactory.create(operation=operation, raw="the salary is a secret")
+    ImportFailureFactory.create(operation=operation, kind="user", raw="a member")
+    response = alice_client.get(FAILURES + query)
+    found = rows(response) if query else response.json()["failures"]
+
+    assert [failure["record"] for failure in found] == ["", "a member"]

@@ -17,9 +17,10 @@ from importops.actions.operations import (
     resume_operation,
     start_operation,
 )
-from importops.engine.running import advance, run_operation, run_slice
+from importops.engine.running import STEPS, Step, advance, run_operation, run_slice
 from importops.engine.slices import Work, claim_slice, release_slice
 from importops.errors import (
+    FileMissing,
     ImportopsError,
     InvalidOperationStatus,
     OperationInProgress,
@@ -154,6 +155,7 @@ def test_a_slice_that_never_gets_on_fails_the_operation_with_a_sentence(
 
     operation = create_operation_in_place(user=alice, importer_key="slack", path=export)
     monkeypatch.setattr("importops.importers.slack.SlackImporter.workspace", broken)
+    monkeypatch.setattr("importops.engine.running.RETRY_AFTER", 0.001)
     run_operation(operation)
 
     assert operation.status == Status.FAILED
@@ -263,3 +265,76 @@ def test_running_a_slice_that_somebody_has_does_nothing(piece: ImportSlice) -> N
     claimed(piece)
 
     assert run_slice(piece.pk) == []
+
+
+def test_resuming_never_pushes_a_running_import_aside(export: Path, alice: User) -> None:
+    waiting = prepare(export, alice)
+    cancel_operation(waiting)
+    running = prepare(export, alice)
+    start_operation(running, EVERYTHING, alice, queue=False)
+
+    with pytest.raises(OperationInProgress):
+        resume_operation(waiting, queue=False)
+    running.refresh_from_db()
+    assert running.valid
+
+
+def test_resuming_does_not_displace_a_newer_one_that_waits(export: Path, alice: User) -> None:
+    older = prepare(export, alice)
+    cancel_operation(older)
+    newer = prepare(export, alice)
+
+    with pytest.raises(OperationInvalid, match=newer.public_id):
+        resume_operation(older, queue=False)
+    newer.refresh_from_db()
+    assert newer.valid
+
+
+def test_an_operation_that_ended_meanwhile_is_not_reopened(
+    piece: ImportSlice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends_first(*args: object) -> None:
+        ImportOperation.objects.update(status=Status.DONE, phase=Phase.NONE)
+
+    monkeypatch.setattr("importops.actions.operations.refuse_while_importing", ends_first)
+    with pytest.raises(InvalidOperationStatus, match="moved on"):
+        resume_operation(piece.operation, queue=False)
+
+
+def test_an_operation_that_is_being_cancelled_cannot_be_started(export: Path, alice: User) -> None:
+    operation = prepare(export, alice)
+    ImportOperation.objects.update(cancel_requested_at=timezone.now())
+
+    with pytest.raises(InvalidOperationStatus, match="being cancelled"):
+        start_operation(operation, EVERYTHING, alice, queue=False)
+
+
+def test_who_was_taken_over_does_not_fail_the_operation(
+    export: Path, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = prepare(export, alice)
+    start_operation(operation, EVERYTHING, alice, queue=False)
+    piece = operation.slices.get(phase=Phase.USERS)
+
+    def taken_over(work: Work) -> None:
+        ImportSlice.objects.filter(pk=piece.pk).take_over()
+        raise FileMissing
+
+    monkeypatch.setitem(STEPS, Phase.USERS, Step(taken_over, Phase.ROOMS))
+    run_slice(piece.pk)
+    operation.refresh_from_db()
+    assert operation.state == "importing"
+
+
+def test_a_plan_that_cannot_be_made_fails_the_operation_with_a_sentence(
+    export: Path, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(self: object) -> Iterator[object]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("importops.importers.slack.SlackImporter.spans", unreadable)
+    operation = create_operation_in_place(user=alice, importer_key="slack", path=export)
+    run_operation(operation)
+
+    assert operation.status == Status.FAILED
+    assert "Input/output error" in operation.error

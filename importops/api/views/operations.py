@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -36,7 +37,7 @@ from importops.api.validation import Field
 from importops.engine.failure_csv import write_failure_csv
 from importops.engine.progress import operation_body, report, wire_count
 from importops.errors import ImportopsError, OperationInvalid
-from importops.models import ImportFailure, ImportOperation, Status
+from importops.models import ImportFailure, ImportOperation, Status, User
 from importops.models.operations import LOADING
 
 LATEST = 20
@@ -180,8 +181,9 @@ class ImportFailures(Endpoint):
         operation = current_operation()
         failures = ImportFailure.objects.of(operation).filter(**self._filters())
         if self.query.get("format") == "csv":
-            return self._csv(operation, failures)
-        return success(**page(failures, self.query, "failures", failure_body))
+            return self._csv(operation, failures, caller(request))
+        body = partial(failure_body, reader=caller(request))
+        return success(**page(failures, self.query, "failures", body))
 
     def _filters(self) -> dict[str, Any]:
         filters = {}
@@ -191,11 +193,11 @@ class ImportFailures(Endpoint):
             filters["code"] = self.query["code"]
         return filters
 
-    def _csv(self, operation: ImportOperation, failures: Any) -> FileResponse:
+    def _csv(self, operation: ImportOperation, failures: Any, reader: User) -> FileResponse:
         """All of them. Through a file, so that a slow reader keeps no database cursor open."""
         spool = tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115
         text = io.TextIOWrapper(spool, encoding="utf-8", newline="")
-        write_failure_csv(failures.iterator(1000), text)
+        write_failure_csv(failures.iterator(1000), text, reader=reader)
         text.flush()
         spool.seek(0)
         return FileResponse(

@@ -1,22 +1,25 @@
-"""The PostgreSQL writer: multi-row INSERT … ON CONFLICT through the ORM's statements."""
+"""The PostgreSQL writer: multi-row INSERT … ON CONFLICT for messages, the ORM for the rest."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from importops.engine.writers.base import FileRow, MessageRow, Writer
+from importops.engine.writers.base import FileRow, MessageRow, Writer, rows_of
 from importops.engine.writers.merge import Existing, merge, reactions_json
 from importops.models import File, Membership, Message
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AT_ONCE = 1000
+
+_COLUMNS = ", ".join(MessageRow._fields)
+_MARKS = f"({', '.join(['%s'] * len(MessageRow._fields))})"
 
 
 def as_text(value: Any) -> str:
@@ -30,27 +33,21 @@ class PostgresqlWriter(Writer):
 
     def write_messages(self, rows: Sequence[MessageRow]) -> Counter[str]:
         result: Counter[str] = Counter()
-        for room_id, group in groupby(rows, key=attrgetter("room_id")):
+        by_room = sorted(rows, key=attrgetter("room_id"))
+        for room_id, group in groupby(by_room, key=attrgetter("room_id")):
             result.update(self._write_room(room_id, list(group)))
         return result
 
     def _write_room(self, room_id: int, rows: list[MessageRow]) -> Counter[str]:
-        result: Counter[str] = Counter()
-        there = self._existing(room_id, [row.source_id for row in rows])
-        fresh: dict[str, MessageRow] = {}
-        again = []
-        for row in rows:
-            if row.source_id in there or row.source_id in fresh:
-                again.append(row)
-            else:
-                fresh[row.source_id] = row
-        Message.objects.bulk_create(
-            (self._message(row) for row in fresh.values()), batch_size=AT_ONCE
-        )
-        result["created"] = len(fresh)
-        repeated = {row.source_id for row in again if row.source_id not in there}
-        if repeated:
-            there |= self._existing(room_id, list(repeated))
+        first = {row.source_id: row for row in reversed(rows)}
+        fresh = self._insert(list(first.values())[::-1])
+        result = Counter(created=len(fresh))
+        again = [
+            row for row in rows if row.source_id not in fresh or row is not first[row.source_id]
+        ]
+        if not again:
+            return +result
+        there = self._existing(room_id, [row.source_id for row in again])
         for row in again:
             existing = there[row.source_id]
             ours = existing.operation_id == self.operation_id
@@ -62,23 +59,19 @@ class PostgresqlWriter(Writer):
         self._update([row for row in there.values() if row.changed])
         return +result
 
-    def _message(self, row: MessageRow) -> Message:
-        return Message(
-            room_id=row.room_id,
-            author_id=row.author_id,
-            source_id=row.source_id,
-            sent_at=row.sent_at,
-            text=row.text,
-            type=row.type,
-            alias=row.alias,
-            thread_source_id=row.thread_source_id,
-            edited_at=row.edited_at,
-            edited_by=row.edited_by,
-            reactions=msgspec.json.decode(row.reactions),
-            mentions=msgspec.json.decode(row.mentions),
-            attachments=msgspec.json.decode(row.attachments),
-            operation_id=row.operation_id,
-        )
+    def _insert(self, rows: Sequence[MessageRow]) -> set[str]:
+        """Insert those that are not there yet, also not by a worker that is about to commit them;
+        the source ids of what was inserted."""
+        fresh: set[str] = set()
+        for start in range(0, len(rows), AT_ONCE):
+            some = rows[start : start + AT_ONCE]
+            statement = (
+                f"INSERT INTO importops_message ({_COLUMNS}) "  # noqa: S608
+                f"VALUES {', '.join([_MARKS] * len(some))} "
+                "ON CONFLICT (room_id, source_id) DO NOTHING RETURNING source_id"
+            )
+            fresh.update(key for (key,) in rows_of(statement, list(chain.from_iterable(some))))
+        return fresh
 
     def _existing(self, room_id: int, source_ids: list[str]) -> dict[str, Existing]:
         return {
