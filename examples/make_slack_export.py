@@ -181,22 +181,12 @@ FILES: dict[str, Json] = {
         original_h=920,
         thumb_360=file_url("F07DRAIN001", "battery_drain_360.png"),
     ),
-    "trial-report": hosted(
-        "F07REPORT01", "Winter trial report.pdf", "application/pdf", 2_310_442
-    ),
-    "row-4": hosted(
-        "F07ROW40001", "row 4.jpg", "image/jpeg", 1_904_377, original_w=4032
-    ),
-    "row-7": hosted(
-        "F07ROW70001", "row 7.jpg", "image/jpeg", 2_077_015, original_w=4032
-    ),
-    "row-9": hosted(
-        "F07ROW90001", "row 9.jpg", "image/jpeg", 1_660_902, original_w=4032
-    ),
+    "trial-report": hosted("F07REPORT01", "Winter trial report.pdf", "application/pdf", 2_310_442),
+    "row-4": hosted("F07ROW40001", "row 4.jpg", "image/jpeg", 1_904_377, original_w=4032),
+    "row-7": hosted("F07ROW70001", "row 7.jpg", "image/jpeg", 2_077_015, original_w=4032),
+    "row-9": hosted("F07ROW90001", "row 9.jpg", "image/jpeg", 1_660_902, original_w=4032),
     "flyer": hosted("F07FLYER001", "展示会チラシ.pdf", "application/pdf", 884_120),
-    "booth": hosted(
-        "F07BOOTH001", "IMG_2041.heic", "image/heic", 1_312_870, original_w=4032
-    ),
+    "booth": hosted("F07BOOTH001", "IMG_2041.heic", "image/heic", 1_312_870, original_w=4032),
     "voice-note": hosted("F07VOICE001", "voice note.m4a", "audio/mp4", 96_544),
     "wake-patch": hosted(
         "F07PATCH001",
@@ -323,8 +313,7 @@ ODDITIES: dict[str, Json] = {
     "slackbot-answer": {
         "subtype": "slackbot_response",
         "user": "USLACKBOT",
-        "text": "The guest network is *hollowmere-guest*; ask <@U07INES0001> for the "
-        "password.",
+        "text": "The guest network is *hollowmere-guest*; ask <@U07INES0001> for the password.",
     },
     # A deleted message whose replies are still there.
     "deleted-parent": {
@@ -336,8 +325,7 @@ ODDITIES: dict[str, Json] = {
     "preview": {
         "user": PEOPLE["priya"].id,
         "client_msg_id": "5f0c2a7e-9a53-4c39-8f40-0b1a6f0d7c11",
-        "text": "Worth ten minutes: "
-        "<https://blog.example.org/frost-and-roots?utm=a&amp;ref=b>",
+        "text": "Worth ten minutes: <https://blog.example.org/frost-and-roots?utm=a&amp;ref=b>",
         "attachments": [
             {
                 "id": 1,
