@@ -31,8 +31,8 @@ serve: $(VENV)/runtime ## Set everything up and run the service (PORT=3000)
 test: $(VENV)/development ## Set everything up and run the tests, with coverage
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered $(ARGS)
 
-test-postgres: $(VENV)/development ## The same tests on PostgreSQL (TEST_POSTGRESQL_URL)
-	DATABASE_URL=$${TEST_POSTGRESQL_URL:-postgres:///postgres} $(BIN)/python -m pytest -n 2 $(ARGS)
+test-postgres: $(VENV)/development ## The same tests on PostgreSQL (TEST_POSTGRESQL_URL; else the local socket)
+	DATABASE_URL=$${TEST_POSTGRESQL_URL:-postgres:///importops} $(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(VENV)/development ## Style, layers, migrations
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from django.conf import settings
-from environs import Env
+from environs import Env, validate
 
 from importops.limits import Limits
 
@@ -52,8 +52,6 @@ class Conf:
     """How often an operation's totals are brought up to date while it runs."""
     worker_processes: int = 1
     """Worker processes an `import_worker` keeps running. On SQLite one is best."""
-    retention_days: int = 30
-    """Days after which archives and staged records of ended operations may be purged."""
     raw_failure_bytes: int = 16 * 1024
     """How much of a failed record is kept with its failure."""
     raw_failures_bytes: int = 256 * MIB
@@ -88,13 +86,9 @@ def read(env: Env, *, data_dir: Path) -> Conf:
         values[field.name] = parse(
             f"IMPORTOPS_{field.name.upper()}",
             default=field.default,
-            validate=lambda value: value > 0 or _refuse(),
+            validate=validate.Range(min=0, min_inclusive=False),
         )
     return Conf(data_dir=data_dir, **values)
-
-
-def _refuse() -> bool:
-    raise ValueError("must be greater than zero")
 
 
 def conf() -> Conf:

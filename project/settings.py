@@ -6,8 +6,10 @@ that are wrong.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from environs import Env
@@ -24,14 +26,15 @@ DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 def secret_key() -> str:
     """The key in var/secret_key, made on the first start; only its owner can read it."""
     path = DATA_DIR / "secret_key"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text()
-    key = secrets.token_urlsafe(48)
-    with os.fdopen(handle, "w") as file:
-        file.write(key)
-    return key
+    if not path.exists():
+        handle, name = tempfile.mkstemp(dir=DATA_DIR)  # 0600
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        # Whole or not at all, and the first of two that start together wins.
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+        os.unlink(name)
+    return path.read_text()
 
 
 DEBUG = env.bool("IMPORTOPS_DEBUG", default=False)

@@ -20,7 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 import django
 import pytest
 from django.core.cache import cache
-from django.db import OperationalError, connection
+from django.db import connection
 from pytest_django import Settings
 
 django.setup()
@@ -36,11 +36,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Without its server the suite says so once, instead of failing a thousand times."""
     if connection.vendor != "postgresql" or hasattr(session.config, "workerinput"):
         return
+    import psycopg
+
+    asked = connection.settings_dict
     try:
-        with connection._nodb_cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except (OperationalError, UserWarning) as error:
-        asked = connection.settings_dict
+        psycopg.connect(
+            host=asked["HOST"] or None,
+            port=asked["PORT"] or None,
+            user=asked["USER"] or None,
+            password=asked["PASSWORD"] or None,
+            dbname="postgres",  # where Django connects to create the test database
+            connect_timeout=5,
+        ).close()
+    except psycopg.OperationalError as error:
         where = f"{asked['HOST'] or 'the local socket'}, port {asked['PORT'] or 5432}"
         pytest.exit(f"No PostgreSQL server answers at {where} (DATABASE_URL): {error}", 1)
 

@@ -144,16 +144,16 @@ def test_contributing_lists_every_make_target(target: str) -> None:
     assert f"make {target}" in rows_of("docs/contributing.md")
 
 
-@pytest.mark.parametrize(("page", "target"), links(), ids=str)
-def test_links_lead_somewhere(page: Path, target: str) -> None:
+@pytest.mark.parametrize(("source", "target"), links(), ids=str)
+def test_links_lead_somewhere(source: Path, target: str) -> None:
     name, _, anchor = target.partition("#")
-    there = (page.parent / name).resolve() if name else page
-    assert there.exists(), f"{page.name} links to {target}"
+    there = (source.parent / name).resolve() if name else source
+    assert there.exists(), f"{source.name} links to {target}"
     if anchor:
-        assert anchor in anchors_of(there), f"{page.name} links to {target}"
+        assert anchor in anchors_of(there), f"{source.name} links to {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_page_can_be_reached_from_the_readme(page: Path) -> None:
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_page_can_be_reached_from_the_readme(path: Path) -> None:
     reached = {(start.parent / target.partition("#")[0]).resolve() for start, target in links()}
-    assert page.name == README or page in reached
+    assert path.name == README or path in reached

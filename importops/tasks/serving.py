@@ -29,6 +29,7 @@ def serve(address: str, port: int, *, web_processes: int = 2, threads: int = 8) 
             "--timeout=120",
             "--graceful-timeout=3",
             "--log-level=warning",
+            "--no-control-socket",
             f"--chdir={Path(sys.argv[0]).resolve().parent}",
             f"--worker-tmp-dir={run}",
         ],
