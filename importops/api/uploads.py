@@ -199,6 +199,9 @@ class MultipartUploadParser(BaseParser):
             post, _ = parser.parse()
             _require_closing_boundary(meta, body)
             fields: dict[str, Any] = repair_json(post.dict())
+            # Text under the file's name is no file: a form in which none was chosen, a forgotten @.
+            for name in MULTIPART_FILES:
+                fields.pop(name, None)
             if incoming.file is not None:
                 fields["file"] = ""
             checked = check(fields, MULTIPART_SCHEMA)

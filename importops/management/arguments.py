@@ -84,7 +84,8 @@ def refuse_unknown_ids(operation: ImportOperation, selection: dict[str, Any]) ->
         known = staged.filter(import_id__in=ids).values_list("import_id", flat=True)
         if unknown := sorted(ids - set(known)):
             raise CommandError(
-                f"--{name}: the export has no {', '.join(unknown[:10])}. Nothing was imported.",
+                f"--{name}: the export has no {', '.join(unknown[:10])}. Import ids are wanted, such as "
+                f"{staged.values_list('import_id', flat=True).first()}. Nothing was imported.",
                 returncode=USAGE,
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from datetime import timedelta
@@ -24,7 +25,7 @@ from importops.tasks.jobs import enqueue_slices
 logger = logging.getLogger(__name__)
 
 RESULTS_KEPT = timedelta(days=1)
-UPLOADS_KEPT = timedelta(days=1)
+LEFTOVERS_KEPT = timedelta(days=1)
 
 
 class Sweeper:
@@ -45,7 +46,7 @@ class Sweeper:
             self.requeue_slices()
             self.settle_operations()
             self.forget_results()
-            self.remove_old_uploads()
+            self.remove_leftovers()
         except OperationalError as error:
             logger.warning("the database is away: %s", error)
 
@@ -79,12 +80,15 @@ class Sweeper:
         for pk in ImportOperation.objects.active().values_list("pk", flat=True):
             enqueue_slices(advance(pk))
 
-    def remove_old_uploads(self) -> None:
-        """What a server that was killed had received of an upload; a day is longer than any lasts."""
-        before = timezone.now() - UPLOADS_KEPT
-        for path in Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir():
-            if path.stat().st_mtime < before.timestamp():
-                path.unlink(missing_ok=True)
+    def remove_leftovers(self) -> None:
+        """What processes that were killed left behind: parts of uploads, signs of life. Nothing of
+        that kind is in use after a day."""
+        before = (timezone.now() - LEFTOVERS_KEPT).timestamp()
+        for folder in (Path(settings.FILE_UPLOAD_TEMP_DIR), conf().data_dir / "run"):
+            for path in folder.glob("*"):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
     def forget_results(self) -> None:
         """The queue's own records of finished tasks are of no use to anybody after a day."""

@@ -54,3 +54,11 @@ def test_an_importer_that_is_gone_is_an_error(alice_client: ApiClient) -> None:
 
 def test_a_member_is_forbidden(bob_client: ApiClient) -> None:
     assert bob_client.get(PROGRESS).status_code == 403
+
+
+def test_what_was_skipped_counts_as_dealt_with(alice_client: ApiClient) -> None:
+    ImportOperationFactory.create(
+        status=Status.DONE, tally={"messages.total": 10, "messages.skipped.unchanged": 10}
+    )
+    count = alice_client.get(PROGRESS).json()["count"]
+    assert count == {"completed": 10, "total": 10, "error": 0}

@@ -376,3 +376,14 @@ def test_an_unknown_media_type_is_refused(alice_client: ApiClient, uploads: Path
     assert_refused(
         response, 415, uploads, error='Unsupported media type "application/zip" in request.'
     )
+
+
+def test_text_in_place_of_the_file_is_no_file(alice_client: ApiClient, uploads: Path) -> None:
+    response = alice_client.send(UPLOAD, **multipart(b"", file="text"))
+    assert_refused(
+        response,
+        400,
+        uploads,
+        errorType="invalid-params",
+        error="must have required property 'file'",
+    )

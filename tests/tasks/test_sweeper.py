@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,3 +194,14 @@ def test_a_turn_says_that_workers_are_alive(db: None) -> None:
     assert not worker_alive()
     Sweeper().turn()
     assert worker_alive()
+
+
+def test_what_killed_processes_left_behind_goes_after_a_day(uploads: Path, db: None) -> None:
+    old, new = uploads / "old.upload", uploads / "new.upload"
+    for path in (old, new):
+        path.touch()
+    yesterday = time.time() - 25 * 3600
+    os.utime(old, (yesterday, yesterday))
+    Sweeper().turn()
+
+    assert list(uploads.iterdir()) == [new]
