@@ -1,4 +1,4 @@
-"""Slack workspace exports (JSON, zipped): contract/formats.md, section 4.
+"""Slack workspace exports (JSON, zipped): docs/importers.md.
 
 slack_layout     where things are in the archive
 slack_workspace  users and rooms

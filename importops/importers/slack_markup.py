@@ -2,7 +2,7 @@
 
 Bold, italic, code and the like are written the same in both and pass through. What changes is what
 Slack puts in angle brackets (mentions, links, dates), the three entities, and a few emoji names:
-contract/formats.md, 4.4 and 4.5. https://api.slack.com/reference/surfaces/formatting
+docs/importers.md. https://api.slack.com/reference/surfaces/formatting
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One message as Slack writes it -> `MessageRecord`: contract/formats.md, 4.3 to 4.6."""
+"""One message as Slack writes it -> `MessageRecord`: docs/importers.md."""
 
 from __future__ import annotations
 

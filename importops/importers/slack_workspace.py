@@ -1,4 +1,4 @@
-"""Users and rooms of a Slack export: contract/formats.md, 4.1 and 4.2.
+"""Users and rooms of a Slack export: docs/importers.md.
 
 Root files are streamed, and those of rooms twice: once to see which folder belongs to which room, once
 to give the rooms. What is held are names, ids and folders.
