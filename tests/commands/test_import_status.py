@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from importops.engine.progress import counts, operation_body
+from importops.engine.progress import counts, operation_body, worker_seen
 from importops.management.commands import import_status
 from importops.models import ImportOperation, Phase, Status, User
 from tests.commands.conftest import Run
@@ -116,3 +116,12 @@ def test_no_longer_watching_does_not_stop_the_import(run: Run, root: User, aslee
     assert ran.code == 0
     assert "the import goes on" in ran.err
     assert operation.state == "importing"
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_it_says_when_no_worker_is_running(alive: bool, run: Run, root: User) -> None:
+    running()
+    if alive:
+        worker_seen()
+
+    assert ("start one with manage.py import_worker" in run("import_status").out) is not alive
