@@ -173,10 +173,11 @@ def test_sigterm_ends_all_though_the_database_is_locked(installation: Installati
     with installation.running("import_worker") as supervisor:
         worker_of(supervisor.pid)
         other = sqlite3.connect(installation.folder / "importops.sqlite3", isolation_level=None)
+        rounds = newest_in(installation.folder / "cache")
         other.execute("BEGIN IMMEDIATE")
         try:
-            rounds = newest_in(installation.folder / "cache")
-            until(lambda: newest_in(installation.folder / "cache") != rounds, 20, "a round")
+            # A round that met the lock half-way waits for it for 20 s before the next one begins.
+            until(lambda: newest_in(installation.folder / "cache") != rounds, 60, "a round")
             pids = tree(supervisor.pid)
             supervisor.send_signal(signal.SIGTERM)
             until(all_gone(pids), STOPS_WITHIN, "all processes are gone")
