@@ -15,6 +15,9 @@ if "IMPORTOPS_DATA_DIR" not in os.environ:
     # Before the settings are read: tests never write into the var/ of an installation.
     os.environ["IMPORTOPS_DATA_DIR"] = tempfile.mkdtemp(prefix="importops-tests-")
     atexit.register(shutil.rmtree, os.environ["IMPORTOPS_DATA_DIR"], ignore_errors=True)
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # It inherits the directory, and would empty the cache under another worker's test.
+    os.environ["IMPORTOPS_DATA_DIR"] += f"/{worker}"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 import django

@@ -141,7 +141,8 @@ class Supervisor:
             signal.signal(signum, self._stop)
         # In a thread: a stopped child may hold the database that a round waits for, and only this
         # loop can kill it.
-        threading.Thread(target=self.sweeper.run, args=[self._over], daemon=True).start()
+        sweeping = threading.Thread(target=self.sweeper.run, args=[self._over], daemon=True)
+        sweeping.start()
         try:
             while not self._stopping:
                 for child in self.children:
@@ -150,6 +151,11 @@ class Supervisor:
         finally:
             self._over.set()
             self.stop_children()
+        if sweeping.is_alive():
+            # It may wait for a locked database for as long as that is locked; ending the interpreter
+            # in order would wait with it. A round that is cut off is simply not committed.
+            logging.shutdown()
+            os._exit(0)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self._stopping = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
-import sqlite3
 import sys
 import time
 import urllib.error
@@ -166,36 +165,6 @@ def test_sigterm_ends_all_and_gives_the_slice_back(
     with installation.running("import_worker"):
         installation.wait_for("importer_done")
     assert installation.act("hash") == expected
-
-
-def test_sigterm_ends_all_though_the_database_is_locked(installation: Installation) -> None:
-    """A round of the sweeper waits for the lock; the supervisor does not wait for the round."""
-    with installation.running("import_worker") as supervisor:
-        worker_of(supervisor.pid)
-        other = sqlite3.connect(installation.folder / "importops.sqlite3", isolation_level=None)
-        rounds = newest_in(installation.folder / "cache")
-        other.execute("BEGIN IMMEDIATE")
-        try:
-            # A round that met the lock half-way waits for it for 20 s before the next one begins.
-            until(lambda: newest_in(installation.folder / "cache") != rounds, 60, "a round")
-            pids = tree(supervisor.pid)
-            supervisor.send_signal(signal.SIGTERM)
-            # A worker that waits for the lock hears no signal and is killed after four seconds; the
-            # fifth is too short for what is left on a busy machine.
-            until(all_gone(pids), 2 * STOPS_WITHIN, "all processes are gone")
-        finally:
-            other.close()
-
-
-def newest_in(folder: Path) -> int:
-    """When a sweeper last said in the cache that workers are alive, as its first act of a round."""
-    times = []
-    for path in folder.glob("*.djcache"):
-        try:
-            times.append(path.stat().st_mtime_ns)
-        except FileNotFoundError:
-            continue
-    return max(times, default=0)
 
 
 def test_the_workers_end_when_the_supervisor_is_killed(
