@@ -15,14 +15,10 @@ if "IMPORTOPS_DATA_DIR" not in os.environ:
     # Before the settings are read: tests never write into the var/ of an installation.
     os.environ["IMPORTOPS_DATA_DIR"] = tempfile.mkdtemp(prefix="importops-tests-")
     atexit.register(shutil.rmtree, os.environ["IMPORTOPS_DATA_DIR"], ignore_errors=True)
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    # It inherits the directory, and would empty the cache under another worker's test.
-    os.environ["IMPORTOPS_DATA_DIR"] += f"/{worker}"
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
 import django
 import pytest
-from django.core.cache import cache
 from django.db import connection
 from pytest_django import Settings
 
@@ -99,7 +95,7 @@ def django_db_modify_db_settings(
 
 @pytest.fixture(autouse=True)
 def _own_files(settings: Settings, tmp_path: Path) -> None:
-    """Files of one test lie in its own directory; nothing is cached before it."""
+    """Files of one test lie in its own directory, and so does its cache: nothing is in it before."""
     uploads = tmp_path / "uploads"
     uploads.mkdir()
     settings.FILE_UPLOAD_TEMP_DIR = uploads
@@ -108,7 +104,9 @@ def _own_files(settings: Settings, tmp_path: Path) -> None:
     storages["default"]["OPTIONS"] = options | {"location": tmp_path / "storage"}
     storages["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = storages
-    cache.clear()
+    # Not one for all: tests that run side by side would empty it under each other.
+    default = {**settings.CACHES["default"], "LOCATION": str(tmp_path / "cache")}
+    settings.CACHES = {**settings.CACHES, "default": default}
 
 
 @pytest.fixture
