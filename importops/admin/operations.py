@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -334,13 +334,8 @@ class FailureAdmin(ForThoseWhoSeeImports):
         css = {"all": ("importops/admin.css",)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ImportFailure]:
-        """As `ImportFailureQuerySet.of`, over all operations: what is counted is what is shown."""
-        found_twice = Q(
-            kind=ImportFailure.Kind.MESSAGE,
-            stage=ImportFailure.Stage.PREPARING,
-            operation__started_at__isnull=False,
-        )
-        return super().get_queryset(request).exclude(found_twice).defer("raw")
+        failures = ImportFailure.objects.to_be_shown().defer("raw")
+        return failures.order_by(*(self.get_ordering(request) or ()))
 
     @admin.display(description=_("explanation"))
     def explanation(self, failure: ImportFailure) -> str:

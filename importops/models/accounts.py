@@ -28,7 +28,9 @@ def created_by(
 ) -> models.ForeignKey[ImportOperation | None, ImportOperation | None]:
     """The column by which a row knows the import that made it; empty for what people made.
 
-    The tables that grow by the million go without its index: it would cost every insert.
+    The tables that grow by the million go without its index, which would cost every insert, and so
+    without the database's own constraint: checking it would read such a table whole for each row that
+    is deleted on the other side.
     """
     return models.ForeignKey(
         "importops.ImportOperation",
@@ -39,6 +41,7 @@ def created_by(
         on_delete=models.PROTECT,
         related_name="+",
         db_index=indexed,
+        db_constraint=indexed,
     )
 
 

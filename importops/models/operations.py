@@ -77,6 +77,14 @@ class Phase(models.TextChoices):
     ROOMS = "rooms", _("importing rooms")
     MESSAGES = "messages", _("importing messages")
     FINISHING = "finishing", _("finishing")
+    PREVIEWING = "previewing", _("trying what an import would do")
+    RETRY_USERS = "retry_users", _("trying failed users again")
+    RETRY_ROOMS = "retry_rooms", _("trying failed rooms again")
+    RETRY_MESSAGES = "retry_messages", _("trying failed messages again")
+    UNDO_MESSAGES = "undo_messages", _("removing messages")
+    UNDO_ROOMS = "undo_rooms", _("removing rooms")
+    UNDO_USERS = "undo_users", _("removing users")
+    MERGING = "merging", _("merging users")
 
 
 STATUS_OF_PHASE = {
@@ -86,6 +94,14 @@ STATUS_OF_PHASE = {
     Phase.ROOMS: Status.IMPORTING_CHANNELS,
     Phase.MESSAGES: Status.IMPORTING_MESSAGES,
     Phase.FINISHING: Status.FINISHING,
+    Phase.PREVIEWING: Status.USER_SELECTION,
+    Phase.RETRY_USERS: Status.IMPORTING_USERS,
+    Phase.RETRY_ROOMS: Status.IMPORTING_CHANNELS,
+    Phase.RETRY_MESSAGES: Status.IMPORTING_MESSAGES,
+    Phase.UNDO_MESSAGES: Status.IMPORTING_MESSAGES,
+    Phase.UNDO_ROOMS: Status.IMPORTING_CHANNELS,
+    Phase.UNDO_USERS: Status.IMPORTING_USERS,
+    Phase.MERGING: Status.IMPORTING_USERS,
 }
 
 
@@ -164,6 +180,22 @@ class ImportOperation(models.Model):
     notes = models.JSONField(_("notes"), default=list, blank=True)
     error = models.TextField(_("error"), blank=True)
     error_code = models.CharField(max_length=64, blank=True)
+    paused_because = models.TextField(
+        _("waits because"), blank=True, help_text=_("Why it does not get on at the moment.")
+    )
+    preview = models.JSONField(
+        default=dict, blank=True, help_text="What the last dry run found; engine/previewing.py."
+    )
+    target = models.ForeignKey(
+        "self",
+        verbose_name=_("undoes"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="undone_by",
+        help_text=_("The operation that this one takes back."),
+    )
+    rolled_back_at = models.DateTimeField(_("taken back"), null=True, blank=True)
 
     # A constant: with the condition below it lets one row at most be importing.
     singleton = models.BooleanField(default=True, editable=False)
@@ -285,6 +317,9 @@ class ImportSlice(models.Model):
     stalled = models.PositiveIntegerField(
         default=0, help_text="Claims since the last committed batch."
     )
+    takeovers = models.PositiveIntegerField(
+        default=0, help_text="How often it was taken from a worker whose lease ran out."
+    )
     lease_until = models.DateTimeField(null=True)
     look_again_at = models.DateTimeField(default=timezone.now)
     worker = models.CharField(max_length=NAME_LIMIT, blank=True)
@@ -362,6 +397,11 @@ class StagedRecord(models.Model):
     note = models.CharField(
         max_length=NAME_LIMIT, blank=True, help_text="Why it was skipped, or renamed."
     )
+    stand_in = models.CharField(
+        max_length=NAME_LIMIT,
+        blank=True,
+        help_text="The username that a stand-in for this author gets, where it is not the export's.",
+    )
 
     objects = StagedRecordQuerySet.as_manager()
 
@@ -375,15 +415,15 @@ class StagedRecord(models.Model):
 
 
 class ImportFailureQuerySet(models.QuerySet["ImportFailure"]):
+    def to_be_shown(self) -> Self:
+        """What a person should see as failed: until the import starts what preparing and the dry run
+        found; after that, what importing found (it meets the same bad messages again)."""
+        started = Q(operation__started_at__isnull=False)
+        found_twice = Q(kind=ImportFailure.Kind.MESSAGE, stage=ImportFailure.Stage.PREPARING)
+        return self.exclude(started & (found_twice | Q(stage=ImportFailure.Stage.PREVIEW)))
+
     def of(self, operation: ImportOperation) -> Self:
-        """What a person should see as failed: what preparing found, and, once the import has
-        started, for messages what importing found (it meets the same bad ones again)."""
-        failures = self.filter(operation=operation)
-        if operation.has_started:
-            failures = failures.exclude(
-                kind=ImportFailure.Kind.MESSAGE, stage=ImportFailure.Stage.PREPARING
-            )
-        return failures.order_by("pk")
+        return self.filter(operation=operation).to_be_shown().order_by("pk")
 
 
 class ImportFailure(models.Model):
@@ -398,6 +438,7 @@ class ImportFailure(models.Model):
     class Stage(models.TextChoices):
         PREPARING = "preparing", _("preparing")
         IMPORTING = "importing", _("importing")
+        PREVIEW = "preview", _("dry run")
 
     operation = models.ForeignKey(
         ImportOperation, on_delete=models.CASCADE, related_name="failures"
@@ -410,6 +451,9 @@ class ImportFailure(models.Model):
     message = models.TextField(_("explanation"))
     retryable = models.BooleanField(_("worth retrying"), default=False)
     raw = models.TextField(_("record"), blank=True)
+    retrying = models.BooleanField(
+        default=False, editable=False, help_text="It is being tried again."
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = ImportFailureQuerySet.as_manager()

@@ -97,8 +97,13 @@ class Message(models.Model):
     room = models.ForeignKey(
         Room, on_delete=models.PROTECT, related_name="messages", db_index=False
     )
+    # No index, so no constraint in the database either: see `created_by`.
     author = models.ForeignKey(
-        User, on_delete=models.PROTECT, related_name="messages", db_index=False
+        User,
+        on_delete=models.PROTECT,
+        related_name="messages",
+        db_index=False,
+        db_constraint=False,
     )
     source_id = models.CharField(max_length=NAME_LIMIT)
     sent_at = models.DateTimeField(_("sent"))
