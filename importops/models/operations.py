@@ -267,6 +267,10 @@ class ImportSliceQuerySet(models.QuerySet["ImportSlice"]):
             | Q(status=ImportSlice.Status.RUNNING, lease_until__lt=now)
         )
 
+    def abandoned(self, now: datetime) -> Self:
+        """Held by somebody whose lease ran out."""
+        return self.filter(status=ImportSlice.Status.RUNNING, lease_until__lt=now)
+
     def held(self, now: datetime) -> Self:
         return self.filter(status=ImportSlice.Status.RUNNING, lease_until__gte=now)
 
@@ -285,13 +289,16 @@ class ImportSliceQuerySet(models.QuerySet["ImportSlice"]):
         return self.exclude(status=ImportSlice.Status.READY, attempt__gt=0, look_again_at__gt=now)
 
     def of_active_operations(self) -> Self:
-        """Slices of the phase their operation is in, while it may be worked on."""
-        return self.filter(
-            operation__valid=True,
-            operation__cancel_requested_at=None,
-            operation__finished_at=None,
-            operation__phase=models.F("phase"),
+        """Slices of the phase their operation is in, while it may be worked on.
+
+        No join: Django would put an UPDATE's conditions into a subquery, and PostgreSQL does not ask
+        that again when the row was changed by somebody it had to wait for. Two workers would both
+        claim a slice.
+        """
+        theirs = ImportOperation.objects.active().filter(
+            pk=models.OuterRef("operation"), phase=models.OuterRef("phase")
         )
+        return self.filter(models.Exists(theirs))
 
 
 class ImportSlice(models.Model):
