@@ -110,8 +110,6 @@ class Work:
         """
         batch = Batch()
         with transaction.atomic():
-            if connection.vendor != "sqlite":
-                self._hold_operation()
             yield batch
             self._keep(batch)
             cursor = batch.cursor if batch.cursor is not None else self.cursor
@@ -127,15 +125,6 @@ class Work:
             refresh_totals(self.operation.pk)
             self._refreshed_at = monotonic()
         self._on_batch()
-
-    def _hold_operation(self) -> None:
-        # So that a cancel waits for this commit, or this commit sees the cancel. SQLite has one
-        # writer at a time anyway.
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT 1 FROM importops_importoperation WHERE id = %s FOR SHARE",
-                [self.operation.pk],
-            )
 
     def _checkpoint(self, cursor: Cursor | None, tally: Tally) -> None:
         lease = timezone.now() + timedelta(seconds=conf().lease_seconds)
@@ -319,15 +308,24 @@ def leave_phase(operation_id: int, phase: Phase, following: Phase) -> bool:
 
 
 def settle_stopped(operation_id: int) -> bool:
-    """Make an operation that was asked to stop `cancelled`, once nobody works on it any more."""
-    held = ImportSlice.objects.filter(operation=operation_id).held(timezone.now())
-    now = timezone.now()
-    done = (
+    """Make an operation that was asked to stop `cancelled`, once nobody works on it any more.
+
+    Whoever held a slice past its lease is fenced off first: what it has not committed by now it never
+    will, so that nothing is written to an operation after it was called cancelled.
+    """
+    stopping = (
         ImportOperation.objects.filter(pk=operation_id)
         .exclude(cancel_requested_at=None)
         .exclude(status__in=ENDED)
-        .exclude(pk__in=held.values("operation"))
-        .update(status=Status.CANCELLED, finished_at=now, updated_at=now)
+    )
+    if not stopping.exists():
+        return False
+    now = timezone.now()
+    slices = ImportSlice.objects.filter(operation=operation_id)
+    slices.abandoned(now).take_over()
+    held = slices.held(now)
+    done = stopping.exclude(pk__in=held.values("operation")).update(
+        status=Status.CANCELLED, finished_at=now, updated_at=now
     )
     if done:
         refresh_totals(operation_id, force=True)

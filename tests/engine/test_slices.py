@@ -18,7 +18,7 @@ from importops.actions.operations import (
     start_operation,
 )
 from importops.engine.running import STEPS, Step, advance, run_operation, run_slice
-from importops.engine.slices import Work, claim_slice, release_slice
+from importops.engine.slices import Work, claim_slice, release_slice, settle_stopped
 from importops.errors import (
     FileMissing,
     ImportopsError,
@@ -117,6 +117,22 @@ def test_cancelling_waits_for_who_holds_a_slice(piece: ImportSlice) -> None:
     assert operation.status == Status.CANCELLED
     assert operation.state == "canceled"
     assert operation.valid
+
+
+def test_whoever_held_a_slice_past_its_lease_writes_nothing_after_cancelled(
+    piece: ImportSlice,
+) -> None:
+    zombie = work_on(claimed(piece))
+    ImportSlice.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    ImportOperation.objects.update(cancel_requested_at=timezone.now())
+
+    assert settle_stopped(piece.operation_id)
+    # As if it had looked at the operation before it was cancelled, and commits only now.
+    ImportOperation.objects.update(
+        status=Status.IMPORTING_MESSAGES, cancel_requested_at=None, finished_at=None
+    )
+    with pytest.raises(SliceLost), zombie.batch():
+        pass
 
 
 def test_the_tally_and_the_cursor_are_committed_with_the_rows(piece: ImportSlice) -> None:
