@@ -17,6 +17,7 @@ from importops.engine.resolve import (
     UserMatch,
     UserMatcher,
     add_to_group,
+    named_stand_ins,
     suggest_username,
     unusable_password,
 )
@@ -45,11 +46,14 @@ def import_users(work: Work) -> None:
             .order_by("pk")[:USERS_AT_ONCE]
         )
         if not staged:
-            return
+            break
         last = staged[-1].pk
         with work.batch() as batch:
             batch.cursor = [last]
             UserBatch(work.operation, staged, batch).write()
+    for renamed in named_stand_ins(work.operation):
+        with work.batch():
+            StagedRecord.objects.bulk_update(renamed, ["stand_in"], batch_size=100)
 
 
 class UserBatch:

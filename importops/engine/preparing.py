@@ -110,7 +110,7 @@ def count_messages(work: Work) -> None:
     with open_source(operation) as source:
         for scan in source.scan(span, work.cursor or span.start, rooms, known):
             with work.batch() as batch:
-                keep_scan(operation, scan, batch)
+                keep_scan(work, scan, batch)
 
 
 def span_of(work: Work) -> Span:
@@ -118,7 +118,8 @@ def span_of(work: Work) -> Span:
     return Span(start=piece.start, stop=piece.stop, weight=piece.weight)
 
 
-def keep_scan(operation: ImportOperation, scan: Scan, batch: Batch) -> None:
+def keep_scan(work: Work, scan: Scan, batch: Batch) -> None:
+    operation = work.operation
     batch.cursor = scan.cursor
     batch.add("scanned", scan.read)
     batch.add("problems", len(scan.failures))
@@ -133,10 +134,24 @@ def keep_scan(operation: ImportOperation, scan: Scan, batch: Batch) -> None:
         batch.add("messages.total", found.messages)
         batch.add("files.total", found.files)
     StagedRecord.objects.bulk_update(changed, ["found"], batch_size=200)
-    StagedRecord.objects.bulk_create(
-        (author_row(operation, author) for author in scan.authors.values()),
-        ignore_conflicts=True,
+    if scan.authors:
+        stage_authors(work, scan.authors)
+
+
+def stage_authors(work: Work, authors: dict[str, AuthorRecord]) -> None:
+    """Stage those whom nobody has staged; of two slices that met somebody the first one's word counts.
+
+    In the order of import ids: workers that insert the same ones wait for each other in one direction.
+    """
+    mine = f"{work.slice.number:06d}"
+    rows = [author_row(work.operation, authors[key], mine) for key in sorted(authors)]
+    StagedRecord.objects.bulk_create(rows, ignore_conflicts=True)
+    of_later_slices = StagedRecord.objects.authors().filter(
+        operation=work.operation, import_id__in=authors, place__gt=mine
     )
+    for row in of_later_slices.select_for_update().order_by("import_id"):
+        row.data, row.place = msgspec.to_builtins(authors[row.import_id]), mine
+        row.save(update_fields=["data", "place"])
 
 
 def add_found(found: dict[str, Any], more: RoomScan) -> dict[str, Any]:
@@ -151,11 +166,12 @@ def add_found(found: dict[str, Any], more: RoomScan) -> dict[str, Any]:
     }
 
 
-def author_row(operation: ImportOperation, author: AuthorRecord) -> StagedRecord:
+def author_row(operation: ImportOperation, author: AuthorRecord, place: str) -> StagedRecord:
     return StagedRecord(
         operation=operation,
         kind=StagedRecord.Kind.AUTHOR,
         import_id=author.import_id[:NAME_LIMIT],
+        place=place,
         data=msgspec.to_builtins(author),
     )
 

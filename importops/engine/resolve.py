@@ -1,4 +1,4 @@
-"""Source ids and names -> our accounts. Nothing here writes but `UserDirectory.make_stand_ins`.
+"""Source ids and names -> our accounts. Only what concerns stand-ins writes here.
 
 Who an incoming user is, in this order: the account that has the import id; the account that has one of
 the e-mail addresses; the account with that username, if one side has no e-mail or the account is a
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.models import Group
+from django.db import connection
 from django.db.models import QuerySet
 
 from importops.engine.slices import Batch
@@ -28,6 +29,8 @@ from importops.models import (
 from importops.records import NAME_LIMIT, SYSTEM_BOT, UserRecord, fold
 
 LOOK_UP_AT_ONCE = 500
+STAND_INS_LOCK = 0x1A9
+"""Ours among the advisory locks of a PostgreSQL database, with the operation's key beside it."""
 IMPLIED_ROLES = ("user", "bot")
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
@@ -169,6 +172,11 @@ def suggest_username(record: UserRecord) -> str:
     return _NOT_IN_NAMES.sub(".", local or record.name).strip(".").lower()
 
 
+def name_base(wanted: str) -> str:
+    """`wanted` as a username, short enough for a number behind it."""
+    return wanted.strip()[: NAME_LIMIT - 12] or "user"
+
+
 class FreeNames:
     """Finds names that nobody has: `john`, else `john-1`, `john-2`, … in the order asked."""
 
@@ -177,11 +185,20 @@ class FreeNames:
         self._known_free = set(known_free)
         self._given: set[str] = set()
 
+    def look_up(self, wanted: Iterable[str]) -> None:
+        """Find out in one query which of `wanted` nobody has, before they are taken one by one."""
+        keys = {fold(name_base(name)) for name in wanted}
+        taken = User.objects.filter(username_key__in=keys).values_list("username_key", flat=True)
+        self._known_free |= keys - set(taken)
+
     def take(self, wanted: str) -> str:
-        base = wanted.strip()[: NAME_LIMIT - 12] or "user"
+        base = name_base(wanted)
         key = fold(base)
         if self._is_free(key):
             return self._give(base)
+        return self._numbered(base, key)
+
+    def _numbered(self, base: str, key: str) -> str:
         taken = set(
             User.objects.filter(username_key__startswith=f"{key}-").values_list(
                 "username_key", flat=True
@@ -222,17 +239,12 @@ class UserDirectory(Mapping[str, str]):
         self._keys[SYSTEM_BOT], self._names[SYSTEM_BOT] = bot.pk, bot.username
         self._placeholders: set[str] = set()
         self._take(UserImportId.objects.filter(source=operation.source))
-        self._hints = dict(
-            StagedRecord.objects.filter(operation=operation)
-            .exclude(kind=StagedRecord.Kind.ROOM)
-            .exclude(
-                import_id__in=UserImportId.objects.filter(source=operation.source).values(
-                    "import_id"
-                )
-            )
-            .values_list("import_id", "data__username")
+        self._hints = {
+            import_id: stand_in or username or stand_in_name(import_id)
+            for import_id, stand_in, username in without_account(operation)
+            .values_list("import_id", "stand_in", "data__username")
             .iterator(chunk_size=2000)
-        )
+        }
 
     def __getitem__(self, import_id: str) -> str:
         name = self._names.get(import_id) or self._hints.get(import_id)
@@ -284,20 +296,19 @@ class UserDirectory(Mapping[str, str]):
     def make_stand_ins(self, import_ids: Sequence[str], batch: Batch) -> None:
         """Accounts for authors who have none: placeholders, and bots for bots.
 
-        What is known of them is what the export said. Call `missing` again after the transaction.
+        What is known of them is what the export said. Runs in a transaction, one worker at a time: who
+        has been let in by another one in the meantime is left alone. Call `missing` again afterwards.
         """
-        staged = {
-            row.import_id: row.data
-            for row in StagedRecord.objects.filter(
-                operation=self.operation, import_id__in=import_ids
-            ).exclude(kind=StagedRecord.Kind.ROOM)
-        }
+        take_turns(self.operation)
+        strangers = self.missing(import_ids)
+        staged = {row.import_id: row for row in self._staged(strangers)}
         names = FreeNames()
         users = []
-        for import_id in import_ids:
-            data = staged.get(import_id, {})
+        for import_id in strangers:
+            row = staged.get(import_id)
+            data = row.data if row else {}
             is_bot = data.get("type") == "bot"
-            username = names.take(data.get("username") or import_id.removeprefix("bot:"))
+            username = names.take(self._hints.get(import_id) or stand_in_name(import_id))
             users.append(
                 User(
                     username=username,
@@ -319,10 +330,59 @@ class UserDirectory(Mapping[str, str]):
                 import_id=import_id,
                 operation=self.operation,
             )
-            for user, import_id in zip(users, import_ids, strict=True)
+            for user, import_id in zip(users, strangers, strict=True)
         )
         bots = [user for user in users if user.type == User.Type.BOT]
         add_to_group(bots, "bot")
+
+    def _staged(self, import_ids: Sequence[str]) -> QuerySet[StagedRecord]:
+        return without_account(self.operation).filter(import_id__in=import_ids)
+
+
+def stand_in_name(import_id: str) -> str:
+    """What somebody is called of whom no name is known."""
+    return import_id.removeprefix("bot:")
+
+
+def without_account(operation: ImportOperation) -> QuerySet[StagedRecord]:
+    """Members and authors of the export who have no account here."""
+    known = UserImportId.objects.filter(source=operation.source)
+    return (
+        StagedRecord.objects.filter(operation=operation)
+        .exclude(kind=StagedRecord.Kind.ROOM)
+        .exclude(import_id__in=known.values("import_id"))
+    )
+
+
+def named_stand_ins(operation: ImportOperation) -> Iterator[list[StagedRecord]]:
+    """Those without an account who cannot be called what the export calls them, with `stand_in` set.
+
+    Decided before rooms and messages are imported, in the order of import ids: so no name depends on
+    which worker meets whom first, and a mention reads the same before its author is let in and after.
+    """
+    names = FreeNames()
+    last = ""
+    while rows := list(
+        without_account(operation)
+        .filter(import_id__gt=last)
+        .order_by("import_id")
+        .only("import_id", "data", "stand_in")[:LOOK_UP_AT_ONCE]
+    ):
+        last = rows[-1].import_id
+        wanted = [row.data.get("username") or stand_in_name(row.import_id) for row in rows]
+        names.look_up(wanted)
+        for row, name in zip(rows, wanted, strict=True):
+            row.stand_in = names.take(name)
+        yield [row for row, name in zip(rows, wanted, strict=True) if row.stand_in != name]
+
+
+def take_turns(operation: ImportOperation) -> None:
+    """Make other workers of `operation` wait here until this transaction ends. (SQLite has one writer.)"""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(%s, %s)", [STAND_INS_LOCK, operation.pk % 2**31]
+            )
 
 
 def add_to_group(users: Sequence[User], name: str) -> None:

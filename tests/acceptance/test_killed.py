@@ -5,17 +5,13 @@ Each piece of work runs in a process of its own that is really killed (`kill -9`
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import shutil
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
-from django.db import connections
 from pytest_django import Settings
 
 from importops.actions.operations import (
@@ -27,17 +23,12 @@ from importops.engine.progress import counts
 from importops.engine.running import run_operation
 from importops.engine.sources import index_path
 from importops.models import (
-    File,
     ImportOperation,
-    Membership,
     Message,
-    Room,
-    RoomImportId,
     Status,
     User,
-    UserEmail,
-    UserImportId,
 )
+from tests.acceptance.processes import empty_workspace, in_a_process
 from tests.benchmarks.generate import build
 from tests.canonical import canonical_hash
 from tests.journeys import EVERYTHING, adds_up
@@ -48,32 +39,6 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork()"),
 ]
-
-
-def in_a_process(work: Callable[[], None], kill_after: float | None = None) -> bool:
-    """Run `work` in a child process; True if it ended by itself, False if it had to be killed."""
-    connections.close_all()
-
-    def body() -> None:
-        work()
-        connections.close_all()
-        sys.exit(0)
-
-    child = multiprocessing.get_context("fork").Process(target=body)
-    child.start()
-    child.join(kill_after)
-    if child.is_alive():
-        child.kill()
-        child.join()
-        return False
-    assert child.exitcode == 0
-    return True
-
-
-def empty_workspace() -> None:
-    for model in (File, Message, Membership, RoomImportId, Room, UserEmail, UserImportId):
-        model.objects.all().delete()
-    User.objects.exclude(operation=None).delete()
 
 
 @pytest.fixture
