@@ -16,7 +16,7 @@ from importops.conf import conf
 from importops.engine.running import advance
 from importops.engine.selecting import apply_selection
 from importops.engine.slices import create_slices, settle_stopped
-from importops.engine.sources import fingerprint
+from importops.engine.sources import fingerprint, open_bytes
 from importops.errors import (
     FileMissing,
     ImportopsError,
@@ -100,7 +100,8 @@ def create_operation(
     operation.content_type = _CONTROL.sub("", content_type)[:255]
     operation.archive.save(operation.public_id, upload, save=False)
     try:
-        operation.fingerprint = fingerprint(Path(operation.archive.path))
+        with open_bytes(operation) as file:
+            operation.fingerprint = fingerprint(file)
         made = begin(operation)
     except BaseException:
         operation.archive.delete(save=False)
@@ -123,7 +124,8 @@ def create_operation_in_place(
     operation = new_operation(user, importer, source)
     operation.file = wire_file_name(user, path.name, timezone.now())
     operation.archive_path = str(path.resolve())
-    operation.fingerprint = fingerprint(path)
+    with open_bytes(operation) as file:
+        operation.fingerprint = fingerprint(file)
     begin(operation)
     return operation
 

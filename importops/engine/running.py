@@ -39,7 +39,7 @@ from importops.engine.slices import (
     release_slice,
     settle_stopped,
 )
-from importops.engine.sources import archive_path
+from importops.engine.sources import local_path
 from importops.errors import (
     FileMissing,
     ImportopsError,
@@ -170,7 +170,10 @@ def release_later(piece: ImportSlice) -> None:
 
 def check_space(operation: ImportOperation) -> None:
     """Raise `NotEnoughSpace` when the import would likely fill the disk half-way."""
-    needed = conf().min_free_bytes + archive_path(operation).stat().st_size * 3 // 2
+    needed = conf().min_free_bytes
+    path = local_path(operation)
+    if path is not None:  # else the database is elsewhere too, and only the index comes here
+        needed += path.stat().st_size * 3 // 2
     free = shutil.disk_usage(conf().data_dir).free
     if free < needed:
         raise NotEnoughSpace(

@@ -1,11 +1,13 @@
-"""From an operation to its opened export."""
+"""From an operation to its opened export, which lies on this machine or in a storage elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from importops.conf import conf
 from importops.errors import FileMissing, SourceChanged
@@ -16,9 +18,20 @@ from importops.models import ImportOperation
 SAMPLE = 64 * 1024
 
 
-def archive_path(operation: ImportOperation) -> Path:
-    """Where the export lies on this machine. Raises `FileMissing`."""
-    path = Path(operation.archive_path or (operation.archive.path if operation.archive else ""))
+def local_path(operation: ImportOperation) -> Path | None:
+    """Where the export lies on this machine; None when it is in a storage elsewhere.
+
+    Raises `FileMissing` when it should be here and is not.
+    """
+    if operation.archive_path:
+        path = Path(operation.archive_path)
+    else:
+        try:
+            path = Path(operation.archive.path)
+        except NotImplementedError:  # how Django's storages say that they have no paths
+            return None
+        except ValueError as error:
+            raise FileMissing(f"The export of {operation.public_id} was removed.") from error
     if not path.is_file():
         raise FileMissing(f"The export file {path} is no longer there.")
     return path
@@ -31,15 +44,23 @@ def index_path(operation: ImportOperation) -> Path:
     return folder / f"{operation.public_id}.index"
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(source: BinaryIO) -> str:
     """What tells this file from a changed one without reading all of it: size, start and end."""
-    size = path.stat().st_size
+    size = source.seek(0, os.SEEK_END)
     digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        digest.update(file.read(SAMPLE))
-        file.seek(max(0, size - SAMPLE))
-        digest.update(file.read(SAMPLE))
+    for start in (0, max(0, size - SAMPLE)):
+        source.seek(start)
+        digest.update(source.read(SAMPLE))
     return digest.hexdigest()
+
+
+def open_bytes(operation: ImportOperation) -> BinaryIO:
+    """The export's own bytes, seekable; the caller closes them. Raises `FileMissing`."""
+    path = local_path(operation)
+    if path is not None:
+        return path.open("rb")
+    name = str(operation.archive.name)
+    return cast(BinaryIO, operation.archive.storage.open(name))
 
 
 @contextmanager
@@ -49,13 +70,12 @@ def open_source(operation: ImportOperation) -> Iterator[FileImporter]:
     Raises `SourceError` for what cannot be an export, `FileMissing`, `SourceChanged` when the file
     is not the one that was prepared.
     """
-    path = archive_path(operation)
-    if operation.fingerprint and fingerprint(path) != operation.fingerprint:
-        raise SourceChanged
-    source = importer_class(operation.importer_key).open(
-        path, index_path(operation), conf().limits()
-    )
-    try:
-        yield source
-    finally:
-        source.close()
+    with open_bytes(operation) as file:
+        if operation.fingerprint and fingerprint(file) != operation.fingerprint:
+            raise SourceChanged
+        importer = importer_class(operation.importer_key)
+        source = importer.open(file, index_path(operation), conf().limits())
+        try:
+            yield source
+        finally:
+            source.close()

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import BinaryIO, ClassVar, Self
 
 from importops.limits import Limits
 from importops.records import (
@@ -72,16 +72,18 @@ class FileImporter(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, path: Path, index_path: Path, limits: Limits) -> Self:
-        """Open the export at `path`. What has to be derived from it once (a zip's directory) is
-        written to `index_path`, atomically, and read from there the next time.
+    def open(cls, source: BinaryIO, index_path: Path, limits: Limits) -> Self:
+        """Open the export in `source`, which is seekable, gives as many bytes as asked for except at
+        its end, and stays the caller's to close. It may be far away: read in large pieces, in order.
+        What has to be derived from it once (a zip's directory) is written to `index_path`,
+        atomically, and read from there the next time.
 
         Raises `SourceError` when the file as a whole is not an export of this kind.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of what was opened on top of the source."""
 
     @abstractmethod
     def workspace(self) -> Iterator[UserRecord | RoomRecord | BadRecord]:

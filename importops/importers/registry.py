@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import BinaryIO
 
-from importops.errors import FileMissing, ImporterNotDefined, WrongFormat
+from importops.errors import ImporterNotDefined, WrongFormat
 from importops.importers.base import FileImporter
 from importops.importers.slack import SlackImporter
 
@@ -22,20 +22,16 @@ def importer_class(key: str) -> type[FileImporter]:
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def guess_importer(path: Path) -> str:
-    """The key of the importer that reads files like this one.
+def guess_importer(source: BinaryIO, name: str) -> str:
+    """The key of the importer that reads files like this one, which is called `name`.
 
     Goes by how the file starts; whether a zip is the right one, its importer says when it opens it.
-    Raises `FileMissing`, and `WrongFormat` for a file that no importer reads.
+    Raises `WrongFormat` for a file that no importer reads.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise FileMissing(f"{path} cannot be read: {error.strerror}.") from error
-    if start in ZIP_STARTS:
+    source.seek(0)
+    if source.read(4) in ZIP_STARTS:
         return SlackImporter.key
     raise WrongFormat(
-        f"{path.name} is not a zip archive, and every kind of export known here is one. "
+        f"{name} is not a zip archive, and every kind of export known here is one. "
         f"Name the importer if it is one of: {', '.join(IMPORTERS)}."
     )

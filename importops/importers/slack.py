@@ -51,7 +51,6 @@ class SlackImporter(FileImporter):
     family = "slack"
 
     def __init__(self, source: BinaryIO, index_path: Path, limits: Limits) -> None:
-        self._source = source
         self._limits = limits
         self._archive = open_archive(source, index_path, limits)
         self._layout = Layout(self._archive)
@@ -60,17 +59,11 @@ class SlackImporter(FileImporter):
         self._survey: Survey | None = None
 
     @classmethod
-    def open(cls, path: Path, index_path: Path, limits: Limits) -> Self:
-        source = path.open("rb")
-        try:
-            return cls(source, index_path, limits)
-        except BaseException:
-            source.close()
-            raise
+    def open(cls, source: BinaryIO, index_path: Path, limits: Limits) -> Self:
+        return cls(source, index_path, limits)
 
     def close(self) -> None:
         self._archive.close()
-        self._source.close()
 
     def workspace(self) -> Iterator[UserRecord | RoomRecord | BadRecord]:
         survey = self._walk()

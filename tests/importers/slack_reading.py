@@ -59,11 +59,12 @@ class Read:
 
 @contextmanager
 def opened(path: Path, limits: Limits | None = None) -> Iterator[SlackImporter]:
-    importer = SlackImporter.open(path, path.with_suffix(".index"), limits or Limits())
-    try:
-        yield importer
-    finally:
-        importer.close()
+    with path.open("rb") as source:
+        importer = SlackImporter.open(source, path.with_suffix(".index"), limits or Limits())
+        try:
+            yield importer
+        finally:
+            importer.close()
 
 
 def read_export(path: Path, limits: Limits | None = None) -> Read:

@@ -68,8 +68,8 @@ class Command(BaseCommand):
             raise CommandError(
                 f"--grant-roles: {user.username} is not a superuser.", returncode=USAGE
             )
-        with refusals(USAGE):
-            key = options["importer"] or guess_importer(path)
+        with refusals(USAGE), path.open("rb") as file:
+            key = options["importer"] or guess_importer(file, path.name)
         with refusals():
             operation = create_operation_in_place(
                 user=user, importer_key=key, path=path, source=options["source"]
