@@ -9,11 +9,11 @@ import msgspec
 from importops.conf import conf
 from importops.engine.preparing import span_of
 from importops.engine.resolve import UserDirectory
+from importops.engine.rows import moment_text, reactions_json
 from importops.engine.selecting import DateRange, date_range
 from importops.engine.slices import Batch, Work
 from importops.engine.sources import open_source
 from importops.engine.writers import FileRow, MessageRow, Writer, writer_for
-from importops.engine.writers.merge import reactions_json
 from importops.importers.base import Directory
 from importops.models import File, ImportOperation, RoomImportId, StagedRecord
 from importops.records import NAME_LIMIT, Chunk, FileRecord, MessageRecord
@@ -103,7 +103,6 @@ class RowMaker:
         self.rooms = rooms
         self.users = users
         self.wanted = wanted
-        self.moment = writer.moment
         self.operation_id = writer.operation_id
         self._mention_texts: dict[str, str] = {}
 
@@ -151,7 +150,7 @@ class RowMaker:
 
     def _rows(self, room_id: int, records: Sequence[MessageRecord]) -> list[MessageRow]:
         # Half a million times in a usual import: no call that can be done without.
-        keys, moment = self.users.keys_by_id, self.moment
+        keys, moment = self.users.keys_by_id, moment_text
         return [
             MessageRow(
                 room_id,

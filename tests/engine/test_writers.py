@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
+import msgspec
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from importops.engine.writers import FileRow, MessageRow, Writer, writer_for
-from importops.engine.writers.merge import Existing, merge, reactions_json
+from importops.engine.rows import FileRow, MessageRow, moment_text, reactions_json
+from importops.engine.writers import Writer, writer_for
+from importops.engine.writers.base import rows_of
+from importops.engine.writers.merge import Existing, merge
 from importops.models import File, Message, Room, User
 from tests.factories import ImportOperationFactory, RoomFactory, UserFactory
 
@@ -68,12 +75,12 @@ class Rows:
             room_id=(room or self.room).pk,
             author_id=self.author.pk,
             source_id=source_id,
-            sent_at=self.writer.moment(at),
+            sent_at=moment_text(at),
             text=text,
             type="",
             alias="",
             thread_source_id=thread,
-            edited_at=None if edited is None else self.writer.moment(edited),
+            edited_at=None if edited is None else moment_text(edited),
             edited_by="" if edited is None else "ann",
             reactions=reactions_json((reactions or {}).items()),
             mentions="[]",
@@ -250,6 +257,154 @@ def test_a_batch_that_is_rolled_back_leaves_nothing(row: Rows, writer: Writer) -
 
     assert not Message.objects.exists()
     assert writer.write_messages([row("1")]) == {"created": 1}
+
+
+AWKWARD = {
+    "backslashes": "C:\\new\\table \\\\server",
+    "the end of a COPY": "\\.",
+    "a line that ends a COPY": "one\n\\.\ntwo",
+    "what COPY has for NULL": "\\N",
+    "tabs and line ends": "a\tb\nc\rd\r\ne",
+    "control characters": "\x01\x02\x1e\x1f\x7f\v\f\b",
+    "quotes": "it's \"quoted\"; -- '; DROP TABLE importops_message",
+    "marks of parameters": "100 % %s %(a)s ? $1 :x {y}",
+    "all of Unicode": "zo\u00eb \U0001f389 \u202e \ufffd \ufeff \u2028",
+    "nothing": "",
+    "spaces": "  ",
+}
+
+
+@pytest.mark.parametrize("text", AWKWARD.values(), ids=list(AWKWARD))
+def test_texts_come_out_as_they_went_in(
+    row: Rows, writer: Writer, later: Writer, room: Room, text: str
+) -> None:
+    document = msgspec.json.encode([{"text": text}]).decode()
+    written = row(f"id {text}"[:20], text=text, thread=text, attachments=document)
+    written = written._replace(
+        alias=text, edited_by=text, reactions=reactions_json([(text, [text])])
+    )
+
+    assert writer.write_messages([written]) == {"created": 1}
+    file = file_row(room, written.source_id, text, name=text)._replace(url=text, problem=text)
+    assert writer.write_files([file]) == {"created": 1}
+    again = written._replace(operation_id=later.operation_id)
+    assert later.write_messages([again]) == {"skipped.unchanged": 1}
+
+    message = Message.objects.get()
+    assert (message.text, message.thread_source_id) == (text, text)
+    assert (message.alias, message.edited_by) == (text, text)
+    assert message.reactions == {text: {"usernames": [text]}}
+    assert message.attachments == [{"text": text}]
+    found = message.files.get()
+    assert (found.source_id, found.name, found.url, found.problem) == (text,) * 4
+
+    better = again._replace(text=f"{text}!", edited_at=moment_text(DAY))
+    assert later.write_messages([better]) == {"updated": 1}
+    assert Message.objects.get().text == f"{text}!"
+
+
+def test_what_is_empty_stays_empty_and_what_is_missing_is_null(row: Rows, writer: Writer) -> None:
+    writer.write_messages([row(text="")])
+
+    assert Message.objects.filter(text="", alias="", type="", thread_source_id="").count() == 1
+    assert Message.objects.filter(edited_by="", edited_at=None).count() == 1
+
+
+def test_five_thousand_rows_are_one_batch_in_any_order(
+    row: Rows, writer: Writer, later: Writer
+) -> None:
+    rooms = [row.room, *RoomFactory.create_batch(2)]
+    rows = [row(str(n), room=rooms[n % 3], text=f"no. {n}") for n in range(5000)]
+    random.Random(1).shuffle(rows)
+    half = [each._replace(operation_id=later.operation_id) for each in rows[:2500]]
+    more = [row.of(later)(f"new {n}", room=rooms[n % 3]) for n in range(2500)]
+
+    assert writer.write_messages(rows) == {"created": 5000}
+    assert later.write_messages([*half, *more]) == {"created": 2500, "skipped.unchanged": 2500}
+    assert [each.messages.count() for each in rooms] == [2501, 2500, 2499]
+
+
+def test_of_two_with_one_key_the_first_in_the_export_is_created(row: Rows, writer: Writer) -> None:
+    rows = [row("2", text="b"), row("1", text="first"), row("1", text="second"), row("0")]
+
+    assert writer.write_messages(rows) == {"created": 3, "skipped.duplicate": 1}
+    assert Message.objects.get(source_id="1").text == "first"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_connection_writes_as_the_old_one_did(
+    row: Rows, writer: Writer, room: Room, ann: User
+) -> None:
+    with transaction.atomic():
+        writer.write_messages([row("1")])
+    connection.close()
+
+    with transaction.atomic():
+        assert writer.write_messages([row("1"), row("2")]) == {
+            "created": 1,
+            "skipped.duplicate": 1,
+        }
+        assert writer.write_files([file_row(room, "2", "F1")]) == {"created": 1}
+        assert writer.write_memberships(room.pk, [ann.pk]) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_batches_of_one_transaction_do_not_see_each_others_rows(
+    row: Rows, writer: Writer, room: Room
+) -> None:
+    with transaction.atomic():
+        assert writer.write_messages([row("1")]) == {"created": 1}
+        assert writer.write_messages([row("2")]) == {"created": 1}
+        assert writer.write_files([file_row(room, "1", "F1")]) == {"created": 1}
+        assert writer.write_files([file_row(room, "2", "F1")]) == {"created": 1}
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_another_worker_is_about_to_commit_is_waited_for(
+    row: Rows, writer: Writer, later: Writer
+) -> None:
+    newer = row.of(later)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            writer.write_messages([row("1", reactions={":x:": ["ann"]})])
+            other = pool.submit(alone, later, [newer("2"), newer("1", reactions={":y:": ["ann"]})])
+            wait_for_a_waiting_transaction()
+        assert other.result() == {"created": 1, "updated": 1}
+
+    assert set(Message.objects.get(source_id="1").reactions) == {":x:", ":y:"}
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_with_the_same_messages_in_other_orders_do_not_lock_each_other_out(
+    row: Rows, writer: Writer, later: Writer
+) -> None:
+    newer = row.of(later)
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            writer.write_messages([row("1")])
+            # In the order of the batch this would hold "2" while it waits for "1".
+            other = pool.submit(alone, later, [newer("2"), newer("1")])
+            wait_for_a_waiting_transaction()
+            assert writer.write_messages([row("2")]) == {"created": 1}
+        assert other.result() == {"skipped.unchanged": 2}
+
+
+def alone(writer: Writer, rows: list[MessageRow]) -> Counter[str]:
+    """Write in a transaction and on a connection of this thread's own."""
+    try:
+        with transaction.atomic():
+            return writer.write_messages(rows)
+    finally:
+        connection.close()
+
+
+def wait_for_a_waiting_transaction() -> None:
+    statement = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+    deadline = monotonic() + 20
+    while rows_of(statement, []) == [(0,)]:
+        assert monotonic() < deadline, "nobody waits"
 
 
 def test_files_are_created_once_for_each_message(row: Rows, writer: Writer, room: Room) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.db import connection
 
-from importops.engine.writers.base import FileRow, MessageRow, Writer
+from importops.engine.rows import FileRow, MessageRow
+from importops.engine.writers.base import Writer
 from importops.engine.writers.postgresql import PostgresqlWriter
 from importops.engine.writers.sqlite import SqliteWriter
 

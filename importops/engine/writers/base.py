@@ -9,47 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import connection
 
-
-class MessageRow(NamedTuple):
-    """One message with our keys, in the order of the insert's columns.
-
-    Times are in the database's own form (`Writer.moment`), JSON is text: nothing is left to convert
-    where each microsecond counts half a million times.
-    """
-
-    room_id: int
-    author_id: int
-    source_id: str
-    sent_at: Any
-    text: str
-    type: str
-    alias: str
-    thread_source_id: str
-    edited_at: Any
-    edited_by: str
-    reactions: str
-    mentions: str
-    attachments: str
-    operation_id: int
-
-
-class FileRow(NamedTuple):
-    """One file of the message `(room_id, message_source_id)`, which is there already."""
-
-    room_id: int
-    message_source_id: str
-    source_id: str
-    name: str
-    mime_type: str
-    size: int
-    url: str
-    status: str
-    external: bool
-    problem: str
+from importops.engine.rows import FileRow, MessageRow
 
 
 class Writer(ABC):
@@ -57,11 +21,6 @@ class Writer(ABC):
 
     def __init__(self, operation_id: int) -> None:
         self.operation_id = operation_id
-
-    @staticmethod
-    @abstractmethod
-    def moment(at: int) -> Any:
-        """Microseconds since the epoch as this database takes a time; such values compare as times do."""
 
     @abstractmethod
     def write_messages(self, rows: Sequence[MessageRow]) -> Counter[str]:

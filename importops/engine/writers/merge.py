@@ -7,14 +7,11 @@ export twice changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any
 
 import msgspec
 
-from importops.engine.writers.base import MessageRow
+from importops.engine.rows import MessageRow, reactions_json
 
 
 @dataclass(slots=True)
@@ -25,7 +22,7 @@ class Existing:
     operation_id: int | None
     text: str
     thread_source_id: str
-    edited_at: Any
+    edited_at: str | None
     edited_by: str
     reactions: str
     mentions: str
@@ -62,13 +59,3 @@ def unite_reactions(one: str, other: str) -> str:
         for name, reaction in reactions.items():
             united.setdefault(name, set()).update(reaction["usernames"])
     return reactions_json(united.items())
-
-
-def reactions_json(reactions: Iterable[tuple[str, Iterable[str]]]) -> str:
-    """`(":name:", usernames)` pairs in the one form that is stored: sorted, so equal means equal text."""
-    return msgspec.json.encode(
-        {
-            name: {"usernames": sorted(usernames)}
-            for name, usernames in sorted(reactions, key=itemgetter(0))
-        }
-    ).decode()

@@ -1,172 +1,231 @@
-"""The PostgreSQL writer: multi-row INSERT … ON CONFLICT for messages, the ORM for the rest."""
+"""The PostgreSQL writer: COPY into a temporary table, and from there INSERT … ON CONFLICT.
+
+What comes in passes through tables of the connection's own, which are empty again after each
+transaction. Rows are inserted in the order of their keys, rooms first, by everybody: so of two workers
+that bring the same messages one waits for the other, and never both.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from itertools import chain, groupby
-from operator import attrgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
+from django.db import connection
+from django.db.transaction import TransactionManagementError
 
-from importops.engine.writers.base import FileRow, MessageRow, Writer, rows_of
-from importops.engine.writers.merge import Existing, merge, reactions_json
-from importops.models import File, Membership, Message
+from importops.engine.rows import FileRow, MessageRow, moment_text, reactions_json
+from importops.engine.writers.base import Writer, rows_of
+from importops.engine.writers.merge import Existing, merge
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-AT_ONCE = 1000
-
+_ROOM, _SOURCE_ID = MessageRow._fields.index("room_id"), MessageRow._fields.index("source_id")
+_KEY = itemgetter(_ROOM, _SOURCE_ID)
 _COLUMNS = ", ".join(MessageRow._fields)
-_MARKS = f"({', '.join(['%s'] * len(MessageRow._fields))})"
+_TYPES = {
+    "room_id": "bigint",
+    "author_id": "bigint",
+    "operation_id": "bigint",
+    # Without a zone: our text is in UTC whatever the session's is.
+    "sent_at": "timestamp",
+    "edited_at": "timestamp",
+    "reactions": "jsonb",
+    "mentions": "jsonb",
+    "attachments": "jsonb",
+    "size": "bigint",
+    "external": "boolean",
+}
 
 
-def as_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+def temporary_table(name: str, fields: Sequence[str]) -> str:
+    """Statements after which the table is there and empty, whatever was rolled back or reconnected
+    since the last batch. (Empty it is already, unless several batches share a transaction.)"""
+    columns = ", ".join(f"{field} {_TYPES.get(field, 'text')}" for field in fields)
+    return (
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} (position integer, {columns}) "  # noqa: S608
+        f"ON COMMIT DELETE ROWS; DELETE FROM {name}"
+    )
+
+
+_INCOMING_MESSAGES = temporary_table("importops_incoming_message", MessageRow._fields)
+_INCOMING_FILES = temporary_table("importops_incoming_file", FileRow._fields)
+
+_INSERT_MESSAGES = f"""
+    INSERT INTO importops_message ({_COLUMNS})
+    SELECT {_COLUMNS.replace("sent_at", "sent_at AT TIME ZONE 'UTC'").replace("edited_at", "edited_at AT TIME ZONE 'UTC'")}
+    FROM importops_incoming_message ORDER BY position
+    ON CONFLICT (room_id, source_id) DO NOTHING
+    RETURNING room_id, source_id
+"""  # noqa: S608
+_EXISTING = """
+    SELECT source_id, id, operation_id, text, thread_source_id, edited_at, edited_by,
+        reactions::text, mentions::text, attachments::text
+    FROM importops_message WHERE room_id = %s AND source_id = ANY(%s) ORDER BY id FOR UPDATE
+"""
+_UPDATE_MESSAGE = """
+    UPDATE importops_message SET text = %s, thread_source_id = %s,
+        edited_at = %s::timestamp AT TIME ZONE 'UTC', edited_by = %s, reactions = %s::jsonb,
+        mentions = %s::jsonb, attachments = %s::jsonb
+    WHERE id = %s
+"""
+# LIMIT keeps it a look-up a file: the planner knows nothing of a table that was filled just now, and
+# would rather read all messages than believe that it is small.
+_INSERT_FILES = """
+    INSERT INTO importops_file (message_id, source_id, name, mime_type, size, url, status,
+        external, problem, content, operation_id)
+    SELECT message.id, f.source_id, f.name, f.mime_type, f.size, f.url, f.status,
+        f.external, f.problem, '', %s
+    FROM importops_incoming_file f CROSS JOIN LATERAL (
+        SELECT id FROM importops_message m
+        WHERE m.room_id = f.room_id AND m.source_id = f.message_source_id LIMIT 1
+    ) message
+    ORDER BY f.position
+    ON CONFLICT (message_id, source_id) DO NOTHING
+"""
+_INSERT_MEMBERSHIPS = """
+    INSERT INTO importops_membership (room_id, user_id, operation_id)
+    SELECT %s, user_id, %s FROM unnest(%s::bigint[]) AS user_id ORDER BY user_id
+    ON CONFLICT (room_id, user_id) DO NOTHING
+"""
+
+
+def copy_in(table: str, prepare: str, rows: Iterable[Sequence[Any]]) -> None:
+    """Put `rows`, each with its position before it, into the temporary table."""
+    if not connection.in_atomic_block:
+        # The table would be empty again before the next statement.
+        raise TransactionManagementError("A writer works inside of its caller's transaction.")
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(prepare)
+        with (
+            connection.wrap_database_errors,
+            cursor.cursor.copy(f"COPY {table} FROM STDIN") as copy,
+        ):
+            for position, row in enumerate(rows):
+                copy.write_row((position, *row))
 
 
 class PostgresqlWriter(Writer):
-    @staticmethod
-    def moment(at: int) -> datetime:
-        return EPOCH + timedelta(microseconds=at)
-
     def write_messages(self, rows: Sequence[MessageRow]) -> Counter[str]:
-        result: Counter[str] = Counter()
-        by_room = sorted(rows, key=attrgetter("room_id"))
-        for room_id, group in groupby(by_room, key=attrgetter("room_id")):
-            result.update(self._write_room(room_id, list(group)))
-        return result
-
-    def _write_room(self, room_id: int, rows: list[MessageRow]) -> Counter[str]:
-        first = {row.source_id: row for row in reversed(rows)}
-        fresh = self._insert(list(first.values())[::-1])
+        # Stable: of two with one key the first one in the export stays the first.
+        rows = sorted(rows, key=_KEY)
+        copy_in("importops_incoming_message", _INCOMING_MESSAGES, rows)
+        fresh = set(rows_of(_INSERT_MESSAGES, []))
         result = Counter(created=len(fresh))
-        again = [
-            row for row in rows if row.source_id not in fresh or row is not first[row.source_id]
-        ]
-        if not again:
-            return +result
-        there = self._existing(room_id, [row.source_id for row in again])
-        for row in again:
-            existing = there[row.source_id]
-            ours = existing.operation_id == self.operation_id
-            changed = merge(existing, row)
-            if ours:
-                result["skipped.duplicate"] += 1
-            else:
-                result["updated" if changed else "skipped.unchanged"] += 1
-        self._update([row for row in there.values() if row.changed])
+        if len(fresh) < len(rows):
+            result.update(self._merge(without_first(rows, fresh)))
         return +result
 
-    def _insert(self, rows: Sequence[MessageRow]) -> set[str]:
-        """Insert those that are not there yet, also not by a worker that is about to commit them;
-        the source ids of what was inserted."""
-        fresh: set[str] = set()
-        for start in range(0, len(rows), AT_ONCE):
-            some = rows[start : start + AT_ONCE]
-            statement = (
-                f"INSERT INTO importops_message ({_COLUMNS}) "  # noqa: S608
-                f"VALUES {', '.join([_MARKS] * len(some))} "
-                "ON CONFLICT (room_id, source_id) DO NOTHING RETURNING source_id"
-            )
-            fresh.update(key for (key,) in rows_of(statement, list(chain.from_iterable(some))))
-        return fresh
+    def _merge(self, rows: Iterable[MessageRow]) -> Counter[str]:
+        """Merge `rows`, whose messages are all there by now, in the order of their keys."""
+        result: Counter[str] = Counter()
+        changed: list[Existing] = []
+        for room_id, group in groupby(rows, key=attrgetter("room_id")):
+            of_room = list(group)
+            there = self._existing(room_id, [row.source_id for row in of_room])
+            for row in of_room:
+                existing = there[row.source_id]
+                is_changed = merge(existing, row)
+                if existing.operation_id == self.operation_id:
+                    result["skipped.duplicate"] += 1
+                else:
+                    result["updated" if is_changed else "skipped.unchanged"] += 1
+            changed += [row for row in there.values() if row.changed]
+        self._update(changed)
+        return result
 
     def _existing(self, room_id: int, source_ids: list[str]) -> dict[str, Existing]:
         return {
-            message.source_id: Existing(
-                id=message.pk,
-                operation_id=message.operation_id,
-                text=message.text,
-                thread_source_id=message.thread_source_id,
-                edited_at=message.edited_at,
-                edited_by=message.edited_by,
-                reactions=reactions_json(
-                    (name, reaction["usernames"]) for name, reaction in message.reactions.items()
-                ),
-                mentions=as_text(message.mentions),
-                attachments=as_text(message.attachments),
+            source_id: Existing(
+                key,
+                operation_id,
+                text,
+                thread,
+                None if edited_at is None else moment_text(microseconds(edited_at)),
+                editor,
+                own_form(reactions),
+                mentions,
+                attachments,
             )
-            for message in Message.objects.select_for_update()
-            .filter(room=room_id, source_id__in=source_ids)
-            .order_by("pk")
+            for (
+                source_id,
+                key,
+                operation_id,
+                text,
+                thread,
+                edited_at,
+                editor,
+                reactions,
+                mentions,
+                attachments,
+            ) in rows_of(_EXISTING, [room_id, source_ids])
         }
 
-    def _update(self, changed: list[Existing]) -> None:
-        Message.objects.bulk_update(
-            [
-                Message(
-                    pk=row.id,
-                    text=row.text,
-                    thread_source_id=row.thread_source_id,
-                    edited_at=row.edited_at,
-                    edited_by=row.edited_by,
-                    reactions=msgspec.json.decode(row.reactions),
-                    mentions=msgspec.json.decode(row.mentions),
-                    attachments=msgspec.json.decode(row.attachments),
-                )
-                for row in changed
-            ],
-            [
-                "text",
-                "thread_source_id",
-                "edited_at",
-                "edited_by",
-                "reactions",
-                "mentions",
-                "attachments",
-            ],
-            batch_size=200,
-        )
+    def _update(self, changed: Sequence[Existing]) -> None:
+        if not changed:
+            return
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                _UPDATE_MESSAGE,
+                [
+                    (
+                        row.text,
+                        row.thread_source_id,
+                        row.edited_at,
+                        row.edited_by,
+                        row.reactions,
+                        row.mentions,
+                        row.attachments,
+                        row.id,
+                    )
+                    for row in changed
+                ],
+            )
 
     def write_files(self, rows: Sequence[FileRow]) -> Counter[str]:
-        result: Counter[str] = Counter()
-        for room_id, group in groupby(rows, key=attrgetter("room_id")):
-            of_room = list(group)
-            keys = dict(
-                Message.objects.filter(
-                    room=room_id, source_id__in=[row.message_source_id for row in of_room]
-                ).values_list("source_id", "pk")
-            )
-            wanted = {(keys[row.message_source_id], row.source_id): row for row in of_room}
-            there = set(
-                File.objects.filter(message__in=keys.values()).values_list(
-                    "message_id", "source_id"
-                )
-            )
-            fresh = {key: row for key, row in wanted.items() if key not in there}
-            File.objects.bulk_create(
-                File(
-                    message_id=message_id,
-                    source_id=row.source_id,
-                    name=row.name,
-                    mime_type=row.mime_type,
-                    size=row.size,
-                    url=row.url,
-                    status=row.status,
-                    external=row.external,
-                    problem=row.problem,
-                    operation_id=self.operation_id,
-                )
-                for (message_id, _), row in fresh.items()
-            )
-            result["created"] += len(fresh)
-            result["skipped.unchanged"] += len(of_room) - len(fresh)
-        return +result
+        if not rows:
+            return Counter()
+        in_order = sorted(rows, key=itemgetter(0, 1, 2))
+        copy_in("importops_incoming_file", _INCOMING_FILES, in_order)
+        created = execute(_INSERT_FILES, [self.operation_id])
+        return +Counter({"created": created, "skipped.unchanged": len(rows) - created})
 
     def write_memberships(self, room_id: int, user_ids: Sequence[int]) -> int:
-        there = set(
-            Membership.objects.filter(room=room_id, user__in=user_ids).values_list(
-                "user_id", flat=True
-            )
-        )
-        fresh = sorted(set(user_ids) - there)
-        Membership.objects.bulk_create(
-            (
-                Membership(room_id=room_id, user_id=user_id, operation_id=self.operation_id)
-                for user_id in fresh
-            ),
-            ignore_conflicts=True,
-        )
-        return len(fresh)
+        if not user_ids:
+            return 0
+        return execute(_INSERT_MEMBERSHIPS, [room_id, self.operation_id, list(user_ids)])
+
+
+def without_first(
+    rows: Iterable[MessageRow], created: set[tuple[Any, ...]]
+) -> Iterable[MessageRow]:
+    """`rows` without those that were created: the first of each key in `created`."""
+    for row in rows:
+        if (key := _KEY(row)) in created:
+            created.remove(key)
+        else:
+            yield MessageRow._make(row)
+
+
+def execute(statement: str, parameters: Sequence[Any]) -> int:
+    """How many rows `statement` wrote."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return int(cursor.rowcount)
+
+
+def microseconds(at: datetime) -> int:
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+def own_form(reactions: str) -> str:
+    """PostgreSQL's text of a reactions column in the form that `merge` compares."""
+    if reactions == "{}":
+        return reactions
+    return reactions_json(
+        (name, reaction["usernames"]) for name, reaction in msgspec.json.decode(reactions).items()
+    )

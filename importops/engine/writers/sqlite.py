@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date
 from functools import lru_cache
 from itertools import chain, groupby
 from operator import attrgetter
 
 from django.db import connection
 
-from importops.engine.writers.base import FileRow, MessageRow, Writer, rows_of
+from importops.engine.rows import FileRow, MessageRow
+from importops.engine.writers.base import Writer, rows_of
 from importops.engine.writers.merge import Existing, merge
 
-EPOCH_DAY = date(1970, 1, 1).toordinal()
 MOST_PARAMETERS = 900
 ROWS_A_STATEMENT = 50
 """One INSERT of 50 rows takes two thirds of the time of 50 (docs/benchmarks.md)."""
@@ -48,33 +47,7 @@ def insert_messages(rows: int) -> str:
     )
 
 
-class _Days(dict[int, str]):
-    """Day number since the epoch -> its date and a space; a workspace has a few thousand."""
-
-    def __missing__(self, number: int) -> str:
-        if len(self) > 20_000:
-            self.clear()
-        text = self[number] = f"{date.fromordinal(EPOCH_DAY + number)} "
-        return text
-
-
-_DAYS = _Days()
-# Formatting a number costs five times a look-up.
-_MINUTES = [f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(1440)]
-_SECONDS = [f"{second:02d}" for second in range(60)]
-
-
 class SqliteWriter(Writer):
-    @staticmethod
-    def moment(at: int) -> str:
-        """Exactly the text Django writes for this moment: comparisons in SQLite are textual."""
-        seconds, micros = divmod(at, 1_000_000)
-        minutes, second = divmod(seconds, 60)
-        day, minute = divmod(minutes, 1440)
-        if micros:
-            return f"{_DAYS[day]}{_MINUTES[minute]}{_SECONDS[second]}.{micros:06d}"
-        return f"{_DAYS[day]}{_MINUTES[minute]}{_SECONDS[second]}"
-
     def write_messages(self, rows: Sequence[MessageRow]) -> Counter[str]:
         before = rows_of("SELECT seq FROM sqlite_sequence WHERE name = 'importops_message'", [])
         created = 0
