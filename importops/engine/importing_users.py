@@ -7,7 +7,7 @@ created follows the export only while nobody has put it to use (`UserMatcher.is_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from django.contrib.auth.models import Group
@@ -50,33 +50,44 @@ def import_users(work: Work) -> None:
         last = staged[-1].pk
         with work.batch() as batch:
             batch.cursor = [last]
-            UserBatch(work.operation, staged, batch).write()
+            users = UserBatch(work.operation, staged, batch)
+            users.decide()
+            users.write()
     for renamed in named_stand_ins(work.operation):
         with work.batch():
             StagedRecord.objects.bulk_update(renamed, ["stand_in"], batch_size=100)
 
 
 class UserBatch:
-    """Some staged users on their way into accounts."""
+    """Some staged users on their way into accounts: `decide`, which only reads, then `write`."""
 
     def __init__(
-        self, operation: ImportOperation, staged: Sequence[StagedRecord], batch: Batch
+        self,
+        operation: ImportOperation,
+        staged: Sequence[StagedRecord],
+        batch: Batch,
+        matcher_class: Callable[[str, Sequence[UserRecord]], UserMatcher] = UserMatcher,
     ) -> None:
         self.operation = operation
         self.staged = staged
         self.batch = batch
         self.records = [msgspec.convert(row.data, UserRecord) for row in staged]
-        self.matcher = UserMatcher(operation.source, self.records)
+        self.matcher = matcher_class(operation.source, self.records)
         self.names = self.matcher.free_names()
+        self.decided: list[tuple[StagedRecord, UserMatch, User]] = []
         self.created: list[User] = []
         self.changed: dict[int, User] = {}
         self.emails: list[UserEmail] = []
         self.import_ids: list[UserImportId] = []
         self.roles: dict[str, list[User]] = {}
 
-    def write(self) -> None:
+    def decide(self) -> None:
+        """What is to become of each; counted in the batch, and set on the staged rows in memory."""
         for row, record in zip(self.staged, self.records, strict=True):
             self._take(row, record)
+
+    def write(self) -> None:
+        """Carry out what was decided, in the batch's transaction."""
         User.objects.bulk_create(self.created)
         User.objects.bulk_update(
             self.changed.values(),
@@ -120,6 +131,7 @@ class UserBatch:
         )
         # A batch is decided in memory and written at its end, so a new account has no key yet.
         self.matcher.learn(match, user)
+        self.decided.append((row, match, user))
 
     def _create(self, match: UserMatch) -> User:
         record = match.record

@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.models import Group
@@ -42,6 +43,8 @@ class UserMatch:
     record: UserRecord
     user: User | None = None
     """The account it is, None: a new one."""
+    found_by: Literal["", "import-id", "email", "username"] = ""
+    """What led to that account."""
     username: str = ""
     """The free name that a new account gets."""
     emails: list[str] = field(default_factory=list)
@@ -66,6 +69,11 @@ class UserMatcher:
         self._load(source, records)
 
     def _load(self, source: str, records: Sequence[UserRecord]) -> None:
+        self._find(source, records)
+        self._complete(source)
+
+    def _find(self, source: str, records: Sequence[UserRecord]) -> None:
+        """The accounts that hold a key of `records`."""
         ids = {import_id for record in records for import_id in record.import_ids}
         emails = {fold(address) for record in records for address in record.emails}
         names = {fold(record.username) for record in records if record.username}
@@ -78,6 +86,9 @@ class UserMatcher:
             self.by_email[email.address_key] = email.user
         for user in User.objects.filter(username_key__in=names):
             self.by_username[user.username_key] = user
+
+    def _complete(self, source: str) -> None:
+        """What deciding has to know of the accounts that were found."""
         users = {
             user.pk: user
             for known_users in (self.by_import_id, self.by_email, self.by_username)
@@ -120,7 +131,7 @@ class UserMatcher:
     def match(self, record: UserRecord) -> UserMatch:
         """Decide about one record. The decision is taken as carried out for the records after it."""
         found = UserMatch(record)
-        found.user = self._who(record)
+        self._who(found)
         owner = found.user
         for address in record.emails:
             holder = self.by_email.get(fold(address))
@@ -133,14 +144,18 @@ class UserMatcher:
         ]
         return found
 
-    def _who(self, record: UserRecord) -> User | None:
+    def _who(self, match: UserMatch) -> None:
+        record = match.record
         for import_id in record.import_ids:
-            if import_id in self.by_import_id:
-                return self.by_import_id[import_id]
+            if (user := self.by_import_id.get(import_id)) is not None:
+                match.user, match.found_by = user, "import-id"
+                return
         for address in record.emails:
             if (user := self.by_email.get(fold(address))) is not None:
-                return user
-        return self._by_name(record)
+                match.user, match.found_by = user, "email"
+                return
+        if (user := self._by_name(record)) is not None:
+            match.user, match.found_by = user, "username"
 
     def _by_name(self, record: UserRecord) -> User | None:
         user = self.by_username.get(fold(record.username)) if record.username else None
@@ -180,10 +195,11 @@ def name_base(wanted: str) -> str:
 class FreeNames:
     """Finds names that nobody has: `john`, else `john-1`, `john-2`, … in the order asked."""
 
-    def __init__(self, known_free: Iterable[str] = ()) -> None:
-        """`known_free` are folded names that were just looked up and not found."""
+    def __init__(self, known_free: Iterable[str] = (), given: set[str] | None = None) -> None:
+        """`known_free` are folded names that were just looked up and not found, `given` those that
+        are as good as taken; what is given from here on is added to it."""
         self._known_free = set(known_free)
-        self._given: set[str] = set()
+        self._given: set[str] = set() if given is None else given
 
     def look_up(self, wanted: Iterable[str]) -> None:
         """Find out in one query which of `wanted` nobody has, before they are taken one by one."""
@@ -262,9 +278,9 @@ class UserDirectory(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._hints.keys() | self._names.keys())
 
-    def key(self, import_id: str) -> int:
-        """Our key of a user that `missing` did not name."""
-        return self._keys[import_id]
+    def account(self, import_id: str) -> int | None:
+        """Our key of a user, if there is an account."""
+        return self._keys.get(import_id)
 
     @property
     def keys_by_id(self) -> Mapping[str, int]:

@@ -7,7 +7,7 @@ A selection is `{"users": {"all": true} | {"list": [import ids]}, "channels": â€
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -61,30 +61,70 @@ def _moment(value: Any, name: str, *, end_of_day: bool = False) -> int | None:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A selection, understood. Of users and rooms it has the import ids, None for all."""
+
+    users: frozenset[str] | None
+    rooms: frozenset[str] | None
+    dates: DateRange
+
+    @property
+    def direct_rooms(self) -> bool:
+        """Direct rooms have no names a list could show; one entry stands for all of them."""
+        return self.rooms is None or DIRECT_MESSAGES in self.rooms
+
+    def takes_user(self, row: StagedRecord) -> bool:
+        return self.users is None or row.import_id in self.users
+
+    def takes_room(self, import_id: str, type_of_room: str) -> bool:
+        if self.rooms is None or (type_of_room == "d" and self.direct_rooms):
+            return True
+        return import_id in self.rooms
+
+
+def choice_of(selection: dict[str, Any]) -> Choice:
+    """Raises `InvalidSelection`."""
+    wanted = date_range(selection)
+    if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
+        raise InvalidSelection("since lies after until; no message could be imported.")
+    return Choice(_ids(selection, "users"), _ids(selection, "channels"), wanted)
+
+
 def apply_selection(operation: ImportOperation, selection: dict[str, Any]) -> Counter[str]:
     """Mark what is wanted; the tally of what is not, counted at once as skipped.
 
     Runs in the transaction that starts the operation. Raises `InvalidSelection`.
     """
-    wanted = date_range(selection)
-    if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
-        raise InvalidSelection("since lies after until; no message could be imported.")
+    choice = choice_of(selection)
     staged = StagedRecord.objects.filter(operation=operation)
     tally: Counter[str] = Counter()
-    _choose(staged.users(), _ids(selection, "users"))
-    _choose_rooms(staged.rooms(), _ids(selection, "channels"))
+    staged.exclude(note="").update(note="")  # what a dry run said would become of them
+    _choose(staged.users(), choice.users)
+    _choose(staged.rooms(), choice.rooms)
+    if choice.direct_rooms:
+        staged.rooms().filter(data__type="d").update(selected=True)
     tally["users.skipped.deselected"] = staged.users().filter(selected=False).count()
     for found in staged.rooms().filter(selected=False).values_list("found", flat=True).iterator():
-        tally["channels.skipped.deselected"] += 1
-        tally["messages.skipped.deselected"] += found.get("messages", 0)
-        tally["files.skipped.deselected"] += found.get("files", 0)
+        tally.update(deselected_room(found))
     staged.filter(selected=False, kind__in=[StagedRecord.Kind.USER, StagedRecord.Kind.ROOM]).update(
         status=StagedRecord.Status.SKIPPED, note=DESELECTED
     )
     return +tally
 
 
-def _ids(selection: dict[str, Any], kind: str) -> list[str] | None:
+def deselected_room(found: Mapping[str, Any]) -> Counter[str]:
+    """What is skipped with a room that is not wanted: itself, and what preparing found in it."""
+    return Counter(
+        {
+            "channels.skipped.deselected": 1,
+            "messages.skipped.deselected": found.get("messages", 0),
+            "files.skipped.deselected": found.get("files", 0),
+        }
+    )
+
+
+def _ids(selection: dict[str, Any], kind: str) -> frozenset[str] | None:
     """The import ids chosen, None for all."""
     selector = selection.get(kind) or {}
     if not isinstance(selector, dict):
@@ -94,21 +134,13 @@ def _ids(selection: dict[str, Any], kind: str) -> list[str] | None:
     ids = selector.get("list") or []
     if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
         raise InvalidSelection(f"{kind}.list must be a list of import ids.")
-    return ids
+    return frozenset(ids)
 
 
-def _choose(staged: Any, ids: list[str] | None) -> None:
+def _choose(staged: Any, ids: frozenset[str] | None) -> None:
     staged.update(selected=ids is None)
-    for some in _pieces(ids or []):
+    for some in _pieces(sorted(ids or ())):
         staged.filter(import_id__in=some).update(selected=True)
-
-
-def _choose_rooms(staged: Any, ids: list[str] | None) -> None:
-    direct = staged.filter(data__type="d")
-    _choose(staged, ids)
-    if ids is not None and DIRECT_MESSAGES in ids:
-        # Direct rooms have no names a list could show; one entry stands for all of them.
-        direct.update(selected=True)
 
 
 def _pieces(ids: list[str]) -> Iterable[list[str]]:

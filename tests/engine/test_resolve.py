@@ -34,7 +34,9 @@ def bring(operation: ImportOperation, *records: UserRecord) -> Batch:
         for record in records
     ]
     batch = Batch()
-    UserBatch(operation, rows, batch).write()
+    users = UserBatch(operation, rows, batch)
+    users.decide()
+    users.write()
     return batch
 
 
