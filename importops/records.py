@@ -188,6 +188,15 @@ class RoomScan(msgspec.Struct):
     files: int = 0
     first_at: int | None = None
     last_at: int | None = None
+    failed: int = 0
+    """Of the messages: those that cannot be imported."""
+    skipped: dict[str, int] = {}
+    """Of the messages: those left out on purpose, by reason."""
+    skipped_files: int = 0
+    """Of the files: those of messages left out on purpose."""
+    exact: bool = False
+    """Whether the numbers above tell what an empty room would get: that none is in it twice is certain.
+    A dry run reads the others again."""
 
 
 class Scan(msgspec.Struct):

@@ -52,7 +52,7 @@ def import_messages(work: Work) -> None:
     users = UserDirectory(operation)
     directory = Directory(usernames=users, room_names=rooms.names, folders=rooms.folders)
     writer = writer_for(operation.pk)
-    maker = RowMaker(rooms, users, date_range(operation.selection), writer)
+    maker = RowMaker(rooms, users, Sieve(date_range(operation.selection)), writer)
     span = span_of(work)
     with open_source(operation) as source:
         chunks = source.messages(span, work.cursor or span.start, directory)
@@ -94,15 +94,49 @@ def let_authors_in(work: Work, users: UserDirectory, chunks: Sequence[Chunk]) ->
         users.missing(strangers)
 
 
+class Sieve:
+    """Says which records of a chunk go in; the others are counted in the batch, by reason."""
+
+    def __init__(self, wanted: DateRange) -> None:
+        self.wanted = wanted
+
+    def sift(self, chunk: Chunk, batch: Batch, *, room_failed: bool) -> list[MessageRecord]:
+        batch.add("read", chunk.read)
+        batch.add("repaired", chunk.repaired)
+        for reason, number in chunk.skipped.items():
+            batch.add(f"messages.skipped.{reason}", number)
+        batch.add("files.skipped.message-skipped", chunk.skipped_files)
+        batch.failures.extend(chunk.failures)
+        return self.keep(chunk.records, batch, room_failed=room_failed)
+
+    def keep(
+        self, records: list[MessageRecord], batch: Batch, *, room_failed: bool
+    ) -> list[MessageRecord]:
+        if room_failed:
+            _leave_out(records, "room-failed", batch)
+            return []
+        if not self.wanted:
+            return records
+        holds = self.wanted.holds
+        _leave_out([r for r in records if not holds(r.sent_at)], "outside-dates", batch)
+        return [record for record in records if holds(record.sent_at)]
+
+
+def _leave_out(records: Sequence[MessageRecord], reason: str, batch: Batch) -> None:
+    batch.add(f"messages.skipped.{reason}", len(records))
+    batch.add(
+        f"files.skipped.{reason}",
+        sum(len(record.files or ()) for record in records),
+    )
+
+
 class RowMaker:
     """Turns records into rows; what it leaves out is counted or kept as a failure."""
 
-    def __init__(
-        self, rooms: Rooms, users: UserDirectory, wanted: DateRange, writer: Writer
-    ) -> None:
+    def __init__(self, rooms: Rooms, users: UserDirectory, sieve: Sieve, writer: Writer) -> None:
         self.rooms = rooms
         self.users = users
-        self.wanted = wanted
+        self.sieve = sieve
         self.operation_id = writer.operation_id
         self._mention_texts: dict[str, str] = {}
 
@@ -111,19 +145,10 @@ class RowMaker:
         files: list[FileRow] = []
         batch = Batch()
         for chunk in chunks:
-            batch.add("read", chunk.read)
-            batch.add("repaired", chunk.repaired)
-            for reason, number in chunk.skipped.items():
-                batch.add(f"messages.skipped.{reason}", number)
-            batch.add("files.skipped.message-skipped", chunk.skipped_files)
-            batch.failures.extend(chunk.failures)
             room_id = self.rooms.key_of.get(chunk.room)
-            records = chunk.records
+            records = self.sieve.sift(chunk, batch, room_failed=room_id is None)
             if room_id is None:
-                self._leave_out(records, "room-failed", batch)
                 continue
-            if self.wanted:
-                records = self._in_range(records, batch)
             rows += self._rows(room_id, records)
             files += [
                 file_row(room_id, record.source_id, file)
@@ -132,21 +157,6 @@ class RowMaker:
                 for file in record.files
             ]
         return rows, files, batch
-
-    def _in_range(self, records: Sequence[MessageRecord], batch: Batch) -> list[MessageRecord]:
-        self._leave_out(
-            [record for record in records if not self.wanted.holds(record.sent_at)],
-            "outside-dates",
-            batch,
-        )
-        return [record for record in records if self.wanted.holds(record.sent_at)]
-
-    def _leave_out(self, records: Sequence[MessageRecord], reason: str, batch: Batch) -> None:
-        batch.add(f"messages.skipped.{reason}", len(records))
-        batch.add(
-            f"files.skipped.{reason}",
-            sum(len(record.files or ()) for record in records),
-        )
 
     def _rows(self, room_id: int, records: Sequence[MessageRecord]) -> list[MessageRow]:
         # Half a million times in a usual import: no call that can be done without.

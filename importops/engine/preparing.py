@@ -5,6 +5,7 @@ Nothing is written to the workspace here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -129,7 +130,7 @@ def keep_scan(work: Work, scan: Scan, batch: Batch) -> None:
     changed = []
     for room in rooms.select_for_update().order_by("pk"):
         found = scan.rooms[room.import_id]
-        room.found = add_found(room.found, found)
+        room.found = add_found(room.found, found, work.slice.number)
         changed.append(room)
         batch.add("messages.total", found.messages)
         batch.add("files.total", found.files)
@@ -154,15 +155,22 @@ def stage_authors(work: Work, authors: dict[str, AuthorRecord]) -> None:
         row.save(update_fields=["data", "place"])
 
 
-def add_found(found: dict[str, Any], more: RoomScan) -> dict[str, Any]:
-    """The sum of what was found in a room so far and in one more stretch of it."""
+def add_found(found: dict[str, Any], more: RoomScan, part: int) -> dict[str, Any]:
+    """The sum of what was found in a room so far and in one more stretch of it, in slice number `part`."""
     firsts = [at for at in (found.get("first_at"), more.first_at) if at is not None]
     lasts = [at for at in (found.get("last_at"), more.last_at) if at is not None]
+    # Stretches that lie over each other may have messages in common.
+    apart = len(firsts) < 2 or firsts[1] > lasts[0] or lasts[1] < firsts[0]
     return {
         "messages": found.get("messages", 0) + more.messages,
         "files": found.get("files", 0) + more.files,
         "first_at": min(firsts, default=None),
         "last_at": max(lasts, default=None),
+        "failed": found.get("failed", 0) + more.failed,
+        "skipped": dict(Counter(found.get("skipped", {})) + Counter(more.skipped)),
+        "skipped_files": found.get("skipped_files", 0) + more.skipped_files,
+        "exact": found.get("exact", not found) and more.exact and apart,
+        "parts": sorted({*found.get("parts", ()), part}),
     }
 
 

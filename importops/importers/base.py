@@ -116,6 +116,11 @@ class FileImporter(ABC):
         """
 
     @abstractmethod
+    def heads(self, span: Span, cursor: Cursor, folders: Mapping[str, str]) -> Iterator[Chunk]:
+        """What `messages` gives, but of each record no more than `source_id`, `sent_at` and its files.
+        `folders` are those of the `Directory`. For dry runs, so it should cost what `scan` costs."""
+
+    @abstractmethod
     def notes(self) -> list[str]:
         """Sentences about the export as a whole that a person should know (after `workspace()`):
         entries ignored, names read in another encoding."""

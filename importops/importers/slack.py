@@ -11,18 +11,18 @@ slack_threads    threads of replies that do not say theirs
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from importops.importers.archive import open_archive
 from importops.importers.archive_index import shown
 from importops.importers.base import Directory, FileImporter, Limits, Span
-from importops.importers.slack_counting import Counter
+from importops.importers.slack_counting import Counter, add_heads
 from importops.importers.slack_days import Batch, DayReader, M
 from importops.importers.slack_layout import Layout, Survey
 from importops.importers.slack_messages import Converter
-from importops.importers.slack_schema import SlackMessage, decode_heads, decode_messages
+from importops.importers.slack_schema import decode_heads, decode_messages
 from importops.importers.slack_threads import ParentFinder
 from importops.importers.slack_workspace import Workspace
 from importops.records import (
@@ -129,17 +129,12 @@ class SlackImporter(FileImporter):
             directory.room_names,
             ParentFinder(self._layout, self._reader).find,
         )
-        chunk = None
-        for batch in self._batches(self._reader, span, cursor, directory.folders):
-            room = directory.folders[batch.day.folder]
-            if chunk is not None and not _has_room(chunk, room, batch):
-                yield chunk
-                chunk = None
-            if chunk is None:
-                chunk = Chunk(room, cursor, [])
-            converter.add(batch, chunk)
-        if chunk is not None:
-            yield chunk
+        batches = self._batches(self._reader, span, cursor, directory.folders)
+        return _chunks(batches, cursor, directory.folders, converter.add)
+
+    def heads(self, span: Span, cursor: Cursor, folders: Mapping[str, str]) -> Iterator[Chunk]:
+        batches = self._batches(self._counting_reader, span, cursor, folders)
+        return _chunks(batches, cursor, folders, add_heads)
 
     def _batches(
         self, reader: DayReader[M], span: Span, cursor: Cursor, folders: Mapping[str, str]
@@ -157,7 +152,27 @@ class SlackImporter(FileImporter):
         return self._survey
 
 
-def _has_room(chunk: Chunk, room: str, batch: Batch[SlackMessage]) -> bool:
+def _chunks(
+    batches: Iterator[Batch[M]],
+    cursor: Cursor,
+    folders: Mapping[str, str],
+    add: Callable[[Batch[M], Chunk], None],
+) -> Iterator[Chunk]:
+    """Batches gathered into chunks; `add` puts one into the other."""
+    chunk = None
+    for batch in batches:
+        room = folders[batch.day.folder]
+        if chunk is not None and not _has_room(chunk, room, batch):
+            yield chunk
+            chunk = None
+        if chunk is None:
+            chunk = Chunk(room, cursor, [])
+        add(batch, chunk)
+    if chunk is not None:
+        yield chunk
+
+
+def _has_room(chunk: Chunk, room: str, batch: Batch[M]) -> bool:
     """Whether `batch` still fits into `chunk`."""
     return (
         chunk.room == room
