@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from importops.actions.operations import create_operation_in_place, start_operation
+from importops.actions.previewing import preview_operation
 from importops.engine.progress import counts
 from importops.engine.running import run_operation
 from importops.models import ImportOperation, User
@@ -35,3 +36,15 @@ def adds_up(operation: ImportOperation) -> bool:
         == number["total"]
         for number in counts(operation).values()
     )
+
+
+def preview(operation: ImportOperation, selection: dict[str, Any] | None = None) -> None:
+    """A dry run, to its end."""
+    preview_operation(operation, selection or EVERYTHING, operation.user, queue=False)
+    run_operation(operation)
+
+
+def start(operation: ImportOperation, selection: dict[str, Any] | None = None) -> None:
+    """Import from a prepared operation, to its end."""
+    start_operation(operation, selection or EVERYTHING, operation.user, queue=False)
+    run_operation(operation)

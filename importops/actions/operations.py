@@ -184,8 +184,7 @@ def start_operation(
     Of two that start at once one wins. Raises `InvalidOperationStatus`, `OperationInvalid`,
     `OperationInProgress`, `InvalidSelection`.
     """
-    grant = selection.get("grantRoles") is True and user.is_superuser
-    selection = {**selection, "grantRoles": grant}
+    selection = allowed_selection(selection, user)
     now = timezone.now()
     try:
         with transaction.atomic():
@@ -201,7 +200,9 @@ def start_operation(
                 progress={},
             )
             if not won:
-                raise _why_not_startable(operation)
+                raise why_not_startable(operation)
+            # A dry run that is still going on ends here: its workers find their slices gone.
+            operation.slices.filter(phase=Phase.PREVIEWING).delete()
             skipped = apply_selection(operation, selection)
             fresh = ImportOperation.objects.get(pk=operation.pk)
             ImportOperation.objects.filter(pk=operation.pk).update(
@@ -217,7 +218,15 @@ def start_operation(
         enqueue_slices(made)
 
 
-def _why_not_startable(operation: ImportOperation) -> ImportopsError:
+def allowed_selection(selection: dict[str, Any], user: User) -> dict[str, Any]:
+    """`selection`, without what `user` may not ask for."""
+    return {
+        **selection,
+        "grantRoles": selection.get("grantRoles") is True and user.is_superuser,
+    }
+
+
+def why_not_startable(operation: ImportOperation) -> ImportopsError:
     operation.refresh_from_db()
     if not operation.valid:
         return OperationInvalid(

@@ -40,13 +40,17 @@ Tally = Counter[str]
 
 def counts(operation: ImportOperation) -> dict[str, dict[str, int]]:
     """Per kind: total, created, updated, skipped, failed. At the end the four add up to `total`."""
+    return counts_of(operation.tally)
+
+
+def counts_of(tally: Mapping[str, int]) -> dict[str, dict[str, int]]:
     return {
         kind: {
-            "total": operation.tally.get(f"{kind}.total", 0),
-            "created": operation.tally.get(f"{kind}.created", 0),
-            "updated": operation.tally.get(f"{kind}.updated", 0),
-            "skipped": sum(skip_reasons(operation.tally, kind).values()),
-            "failed": operation.tally.get(f"{kind}.failed", 0),
+            "total": tally.get(f"{kind}.total", 0),
+            "created": tally.get(f"{kind}.created", 0),
+            "updated": tally.get(f"{kind}.updated", 0),
+            "skipped": sum(skip_reasons(tally, kind).values()),
+            "failed": tally.get(f"{kind}.failed", 0),
         }
         for kind in KINDS
     }
@@ -200,7 +204,9 @@ def refresh_totals(operation_id: int, *, force: bool = False) -> None:
     ).get()
     if not force and now - operation.updated_at < timedelta(seconds=conf().refresh_seconds):
         return
-    tally = sum_tallies(operation.base_tally, ImportSlice.objects.filter(operation=operation_id))
+    # What a dry run counts is its own.
+    slices = ImportSlice.objects.filter(operation=operation_id).exclude(phase=Phase.PREVIEWING)
+    tally = sum_tallies(operation.base_tally, slices)
     if not force:
         due = due.filter(updated_at=operation.updated_at)
     due.update(tally=dict(tally), progress=measure(operation, tally, now), updated_at=now)

@@ -27,6 +27,7 @@ from importops.engine.preparing import (
     list_workspace,
     plan_counting,
 )
+from importops.engine.previewing import end_preview, fail_preview, preview
 from importops.engine.progress import counts, refresh_totals
 from importops.engine.slices import (
     MOST_STALLED_CLAIMS,
@@ -77,6 +78,7 @@ STEPS: dict[Phase, Step] = {
     Phase.ROOMS: Step(import_rooms, Phase.MESSAGES),
     Phase.MESSAGES: Step(import_messages, Phase.FINISHING),
     Phase.FINISHING: Step(finish, Phase.NONE),
+    Phase.PREVIEWING: Step(preview, Phase.NONE),
 }
 
 
@@ -141,7 +143,7 @@ def run_slice(
         release_later(piece)
         return []
     finish_slice(work)
-    return advance(piece.operation_id)
+    return [*work.made, *advance(piece.operation_id)]
 
 
 @cache
@@ -156,8 +158,16 @@ def give_up(piece: ImportSlice, error: ImportopsError) -> None:
     """Fail the operation, unless somebody else has the slice by now and may fare better."""
     if not release_slice(piece):
         return
-    fail_operation(piece.operation_id, error)
+    end_badly(piece.operation_id, Phase(piece.phase), error)
     logger.warning("operation %s failed: %s", piece.operation_id, error.message)
+
+
+def end_badly(operation_id: int, phase: Phase, error: ImportopsError) -> None:
+    """Fail the operation, or, as nothing is lost with it, no more than its dry run."""
+    if phase == Phase.PREVIEWING:
+        fail_preview(operation_id, error)
+    else:
+        fail_operation(operation_id, error)
 
 
 def release_later(piece: ImportSlice) -> None:
@@ -205,15 +215,17 @@ def advance(operation_id: int) -> list[int]:
                 end_preparing(operation)
             elif phase == Phase.FINISHING:
                 end_importing(operation)
+            elif phase == Phase.PREVIEWING:
+                end_preview(operation)
     except OperationalError:
         raise
     except ImportopsError as error:
-        fail_operation(operation_id, error)
+        end_badly(operation_id, phase, error)
         return []
     except Exception as error:
         # Nobody holds a slice here, so nobody would try a bounded number of times.
         logger.exception("operation %s cannot go on to %r", operation.public_id, following)
-        fail_operation(operation_id, BetweenPhases(f"{BetweenPhases.__doc__} ({error})"))
+        end_badly(operation_id, phase, BetweenPhases(f"{BetweenPhases.__doc__} ({error})"))
         return []
     refresh_totals(operation_id, force=True)
     if spans or following == Phase.NONE:

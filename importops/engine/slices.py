@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,12 +92,16 @@ class Work:
         self.operation = piece.operation
         self.cursor: Cursor | None = piece.cursor
         self.tally: Tally = Tally(piece.tally)
+        self.made: list[int] = []
+        """Slices of the same phase that this one has made, to be queued when it is done."""
         self._stop = stop
         self._on_batch = on_batch
         self._refreshed_at = 0.0
 
     @property
     def stage(self) -> ImportFailure.Stage:
+        if self.slice.phase == Phase.PREVIEWING:
+            return ImportFailure.Stage.PREVIEW
         if self.operation.has_started:
             return ImportFailure.Stage.IMPORTING
         return ImportFailure.Stage.PREPARING
@@ -113,7 +118,8 @@ class Work:
             yield batch
             self._keep(batch)
             cursor = batch.cursor if batch.cursor is not None else self.cursor
-            tally = self.tally + batch.tally
+            tally = Counter(self.tally)
+            tally.update(batch.tally)  # not `+`, which drops what is below zero
             self._checkpoint(cursor, tally)
         self.cursor, self.tally = cursor, tally
         self._tell()
@@ -143,8 +149,8 @@ class Work:
                 raise self._why_fenced()
 
     def _why_fenced(self) -> ImportopsError:
-        piece = ImportSlice.objects.get(pk=self.slice.pk)
-        if piece.attempt != self.slice.attempt:
+        piece = ImportSlice.objects.filter(pk=self.slice.pk).first()
+        if piece is None or piece.attempt != self.slice.attempt:
             return SliceLost()
         return OperationStopped()
 
