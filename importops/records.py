@@ -197,6 +197,8 @@ class RoomScan(msgspec.Struct):
     exact: bool = False
     """Whether the numbers above tell what an empty room would get: that none is in it twice is certain.
     A dry run reads the others again."""
+    read: int = 0
+    """Bytes, unpacked."""
 
 
 class Scan(msgspec.Struct):

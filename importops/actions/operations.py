@@ -312,6 +312,7 @@ def _reopen(operation: ImportOperation, status: Status) -> None:
             finished_at=None,
             error="",
             error_code="",
+            progress={},
             updated_at=timezone.now(),
         )
         if not reopened:

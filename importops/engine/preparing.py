@@ -164,6 +164,7 @@ def add_found(found: dict[str, Any], more: RoomScan, part: int) -> dict[str, Any
     return {
         "messages": found.get("messages", 0) + more.messages,
         "files": found.get("files", 0) + more.files,
+        "read": found.get("read", 0) + more.read,
         "first_at": min(firsts, default=None),
         "last_at": max(lasts, default=None),
         "failed": found.get("failed", 0) + more.failed,

@@ -8,20 +8,25 @@ A tally is a flat mapping of sums, so that tallies of slices simply add:
     placeholders  authors that had no account and got a stand-in;  bots  the same for bots
     repaired      texts in which NUL or lone surrogates were replaced
     scanned, read bytes of messages counted, and imported, so far;  bytes  all there is to read
+    bytes.deselected  what of it is not read, as its room was not chosen
+    batches, batch_us, batch_seconds.le_<seconds>   how long batches took (`timing.py`)
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
+from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from importops.conf import conf
+from importops.engine.pace import EFFORT, Amount, measure, pace_of
 from importops.models import ImportFailure, ImportOperation, ImportSlice, Phase, Status
 
 KINDS = ("users", "channels", "messages", "files")
@@ -33,7 +38,13 @@ KIND_OF_RECORD = {
 }
 WORKER_SEEN = "importops-worker-seen"
 WORKER_SILENT = 30
+WORKER_FORGOTTEN = 24 * 3600
 PREPARING = (Phase.LISTING, Phase.COUNTING)
+QUICK_COUNT = 0.05
+"""Seconds that counting failures may take without its answer being kept."""
+KEPT_FOR = 20
+"""Times as long as counting took."""
+KEPT_WHILE_COUNTING = 10.0
 
 Tally = Counter[str]
 
@@ -125,13 +136,30 @@ def operation_body(operation: ImportOperation) -> dict[str, Any]:
     return body
 
 
+def progress_body(operation: ImportOperation) -> dict[str, Any]:
+    """How far it is and how fast it gets on; from the operation's row alone."""
+    return {
+        "phase": operation.phase,
+        "percent": percent(operation),
+        **pace_of(operation, timezone.now())._asdict(),
+        "records": dict(
+            zip(
+                ("done", "total"),
+                (part.records for part in processed(operation.tally)),
+                strict=True,
+            )
+        ),
+        "bytes": read_bytes(operation),
+    }
+
+
 def report(operation: ImportOperation) -> dict[str, Any]:
     """Everything there is to tell about an operation; the body of `import.report`."""
     tally = operation.tally
     return {
         "operation": operation_body(operation),
         "state": operation.state,
-        "phase": operation.phase,
+        **progress_body(operation),
         "cancelling": operation.is_cancelling,
         "counts": counts(operation),
         "skipped": {kind: skip_reasons(tally, kind) for kind in KINDS},
@@ -139,13 +167,6 @@ def report(operation: ImportOperation) -> dict[str, Any]:
         "placeholders": tally.get("placeholders", 0),
         "bots": tally.get("bots", 0),
         "repaired": tally.get("repaired", 0),
-        "bytes": {
-            "read": tally.get("read" if operation.has_started else "scanned", 0),
-            "total": tally.get("bytes", 0),
-        },
-        "percent": percent(operation),
-        "rate": operation.progress.get("rate"),
-        "eta": operation.progress.get("eta"),
         "seconds": round(operation.duration.total_seconds(), 3)
         if operation.duration is not None
         else None,
@@ -156,25 +177,57 @@ def report(operation: ImportOperation) -> dict[str, Any]:
     }
 
 
+def read_bytes(operation: ImportOperation) -> dict[str, int]:
+    """Bytes of messages, unpacked: read so far, and to be read for what was chosen."""
+    tally = operation.tally
+    if not operation.has_started:
+        return {"read": tally.get("scanned", 0), "total": tally.get("bytes", 0)}
+    return {
+        "read": tally.get("read", 0),
+        "total": tally.get("bytes", 0) - tally.get("bytes.deselected", 0),
+    }
+
+
 def failures_by_code(operation: ImportOperation) -> dict[str, int]:
-    """How many records failed, by reason."""
+    """How many records failed, by reason.
+
+    The database counts them. Where that takes long, because a great many failed, the answer is given
+    again for twenty times as long as it took, so that a thousand who ask cost no more than one.
+    """
+    key = f"importops-failures-{operation.pk}"
+    kept: tuple[float, dict[str, int]] | None = cache.get(key)
+    if kept is not None:
+        until, numbers = kept
+        if time.time() < until:
+            return numbers
+        # Whoever asks meanwhile is told the last answer.
+        cache.set(key, (time.time() + KEPT_WHILE_COUNTING, numbers), timeout=3600)
+    began = time.monotonic()
     codes = ImportFailure.objects.of(operation).order_by().values("code")
-    return dict(
+    numbers = dict(
         codes.annotate(number=Count("pk")).order_by("-number", "code").values_list("code", "number")
     )
+    took = time.monotonic() - began
+    if took > QUICK_COUNT:
+        cache.set(key, (time.time() + KEPT_FOR * took, numbers), timeout=3600)
+    elif kept is not None:
+        cache.delete(key)
+    return numbers
 
 
-def processed(tally: Mapping[str, int]) -> tuple[int, int]:
+def processed(tally: Mapping[str, int]) -> tuple[Amount, Amount]:
     """Records dealt with and records to deal with, deselected ones left out of both."""
-    done = total = 0
-    for kind in ("users", "channels", "messages"):
+    records_done = records = effort_done = effort = 0
+    for kind, cost in EFFORT.items():
         reasons = skip_reasons(tally, kind)
         deselected = reasons.pop("deselected", 0)
-        total += tally.get(f"{kind}.total", 0) - deselected
-        done += sum(reasons.values()) + sum(
+        total = tally.get(f"{kind}.total", 0) - deselected
+        done = sum(reasons.values()) + sum(
             tally.get(f"{kind}.{outcome}", 0) for outcome in ("created", "updated", "failed")
         )
-    return done, total
+        records, records_done = records + total, records_done + done
+        effort, effort_done = effort + total * cost, effort_done + done * cost
+    return Amount(records_done, effort_done), Amount(records, effort)
 
 
 def percent(operation: ImportOperation) -> int | None:
@@ -186,7 +239,7 @@ def percent(operation: ImportOperation) -> int | None:
     if not operation.has_started:
         read, total = (operation.tally.get(key, 0) for key in ("scanned", "bytes"))
     else:
-        read, total = processed(operation.tally)
+        read, total = (amount.records for amount in processed(operation.tally))
     if not total:
         return None
     return int(min(99, read * 100 // total))
@@ -195,21 +248,31 @@ def percent(operation: ImportOperation) -> int | None:
 def refresh_totals(operation_id: int, *, force: bool = False) -> None:
     """Bring the operation's sums up to date from its slices, at most once in `refresh_seconds`.
 
-    One conditional UPDATE; of several workers the first does it and the others pass by.
+    Of several workers one does it, under the row's lock, so that an older sum never overwrites a
+    newer one. The others pass by: a worker never waits here, unless with `force`, at an end.
     """
-    now = timezone.now()
-    due = ImportOperation.objects.filter(pk=operation_id)
-    operation = due.only(
-        "updated_at", "tally", "base_tally", "progress", "started_at", "status"
-    ).get()
-    if not force and now - operation.updated_at < timedelta(seconds=conf().refresh_seconds):
+    operations = ImportOperation.objects.filter(pk=operation_id)
+    if not force and not _is_due(operations.only("updated_at").get()):
         return
-    # What a dry run counts is its own.
-    slices = ImportSlice.objects.filter(operation=operation_id).exclude(phase=Phase.PREVIEWING)
-    tally = sum_tallies(operation.base_tally, slices)
-    if not force:
-        due = due.filter(updated_at=operation.updated_at)
-    due.update(tally=dict(tally), progress=measure(operation, tally, now), updated_at=now)
+    with transaction.atomic():
+        # Not FOR UPDATE: slices and rows that refer to the operation are inserted all the time.
+        held = operations.select_for_update(no_key=True, skip_locked=not force)
+        operation = held.only(
+            "updated_at", "tally", "base_tally", "progress", "started_at", "status"
+        ).first()
+        if operation is None or not (force or _is_due(operation)):
+            return
+        now = timezone.now()
+        # What a dry run counts is its own.
+        slices = ImportSlice.objects.filter(operation=operation_id).exclude(phase=Phase.PREVIEWING)
+        tally = sum_tallies(operation.base_tally, slices)
+        operations.update(
+            tally=dict(tally), progress=progress_of(operation, tally, now), updated_at=now
+        )
+
+
+def _is_due(operation: ImportOperation) -> bool:
+    return timezone.now() - operation.updated_at >= timedelta(seconds=conf().refresh_seconds)
 
 
 def sum_tallies(base: Mapping[str, int], slices: QuerySet[ImportSlice]) -> Tally:
@@ -219,33 +282,28 @@ def sum_tallies(base: Mapping[str, int], slices: QuerySet[ImportSlice]) -> Tally
     return total
 
 
-def measure(operation: ImportOperation, tally: Mapping[str, int], now: datetime) -> dict[str, Any]:
-    """Rate (records, or while preparing bytes, a second, over the last seconds) and ETA in seconds."""
+def progress_of(
+    operation: ImportOperation, tally: Mapping[str, int], now: datetime
+) -> dict[str, Any]:
+    """How fast it gets on: in records, or while preparing in bytes."""
     if operation.has_started:
-        done, total = processed(tally)
-    else:
-        done, total = tally.get("scanned", 0), tally.get("bytes", 0)
-    last = operation.progress
-    at = now.timestamp()
-    kind = "importing" if operation.has_started else "preparing"
-    progress: dict[str, Any] = {"at": at, "done": done, "of": kind}
-    if last.get("of") != kind or at <= last["at"] or done < last["done"]:
-        return progress
-    rate = (done - last["done"]) / (at - last["at"])
-    if last.get("rate"):
-        # A moving average over about five refreshes: steady enough to read, quick enough to trust.
-        rate = 0.3 * rate + 0.7 * last["rate"]
-    progress["rate"] = round(rate, 1)
-    if rate > 0 and total >= done:
-        progress["eta"] = round((total - done) / rate, 1)
-    return progress
+        return measure(operation.progress, "importing", *processed(tally), now)
+    done, total = tally.get("scanned", 0), tally.get("bytes", 0)
+    return measure(operation.progress, "preparing", Amount(done, done), Amount(total, total), now)
 
 
 def worker_seen() -> None:
     """A worker says that it is alive."""
-    cache.set(WORKER_SEEN, timezone.now().timestamp(), timeout=WORKER_SILENT)
+    cache.set(WORKER_SEEN, timezone.now().timestamp(), timeout=WORKER_FORGOTTEN)
+
+
+def worker_silence() -> float | None:
+    """Seconds since a worker was heard of; None: not for a day, or never."""
+    seen: float | None = cache.get(WORKER_SEEN)
+    return None if seen is None else max(0.0, timezone.now().timestamp() - seen)
 
 
 def worker_alive() -> bool:
     """Whether some worker has been heard of in the last half minute."""
-    return cache.get(WORKER_SEEN) is not None
+    silence = worker_silence()
+    return silence is not None and silence <= WORKER_SILENT

@@ -107,6 +107,7 @@ def apply_selection(operation: ImportOperation, selection: dict[str, Any]) -> Co
     tally["users.skipped.deselected"] = staged.users().filter(selected=False).count()
     for found in staged.rooms().filter(selected=False).values_list("found", flat=True).iterator():
         tally.update(deselected_room(found))
+        tally["bytes.deselected"] += found.get("read", 0)
     staged.filter(selected=False, kind__in=[StagedRecord.Kind.USER, StagedRecord.Kind.ROOM]).update(
         status=StagedRecord.Status.SKIPPED, note=DESELECTED
     )

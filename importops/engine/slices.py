@@ -24,11 +24,12 @@ from datetime import timedelta
 from time import monotonic
 
 from django.db import connection, transaction
-from django.db.models import F, Max
+from django.db.models import Case, F, Max, When
 from django.utils import timezone
 
 from importops.conf import conf
 from importops.engine.progress import KIND_OF_RECORD, Tally, refresh_totals
+from importops.engine.timing import timing_of
 from importops.errors import (
     ImportopsError,
     OperationStopped,
@@ -97,6 +98,7 @@ class Work:
         self._stop = stop
         self._on_batch = on_batch
         self._refreshed_at = 0.0
+        self._last_commit = 0.0
 
     @property
     def stage(self) -> ImportFailure.Stage:
@@ -114,14 +116,19 @@ class Work:
         `WorkerStopping` after a committed batch when this process has been asked to stop.
         """
         batch = Batch()
+        began = monotonic()
         with transaction.atomic():
             yield batch
             self._keep(batch)
             cursor = batch.cursor if batch.cursor is not None else self.cursor
+            worked = monotonic()
+            # A commit can only be counted with the batch after it.
+            batch.tally.update(timing_of(worked - began + self._last_commit))
             tally = Counter(self.tally)
             tally.update(batch.tally)  # not `+`, which drops what is below zero
             self._checkpoint(cursor, tally)
         self.cursor, self.tally = cursor, tally
+        self._last_commit = monotonic() - worked
         self._tell()
         if self._stop():
             raise WorkerStopping
@@ -226,6 +233,7 @@ def claim_slice(slice_id: int) -> ImportSlice | None:
                 status=ImportSlice.Status.RUNNING,
                 attempt=F("attempt") + 1,
                 stalled=F("stalled") + 1,
+                takeovers=F("takeovers") + Case(When(status="running", then=1), default=0),
                 lease_until=now + timedelta(seconds=conf().lease_seconds),
                 worker=worker_name(),
             )

@@ -37,6 +37,7 @@ class Counter:
         counts = scan.rooms.get(room)
         if counts is None:
             counts = scan.rooms[room] = RoomScan(exact=True)
+        counts.read += batch.read
         counts.messages += len(messages) + len(batch.failures)
         counts.failed += len(batch.failures)
         for message in messages:

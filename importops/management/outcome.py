@@ -12,6 +12,7 @@ from importops.engine.progress import (
     counts,
     has_failures,
     operation_body,
+    progress_body,
     skip_reasons,
 )
 from importops.management.progress_line import duration
@@ -36,11 +37,12 @@ def result_body(operation: ImportOperation) -> dict[str, Any]:
 def status_body(operation: ImportOperation | None) -> dict[str, Any]:
     """What `import_status --json` and `import_list --json` tell of an operation."""
     if operation is None:
-        return {"state": "none", "operation": None, "counts": None}
+        return {"state": "none", "operation": None, "counts": None, "progress": None}
     return {
         "state": operation.state,
         "operation": operation_body(operation),
         "counts": counts(operation),
+        "progress": progress_body(operation),
     }
 
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol, Self, cast
 
 from django.core.management.base import OutputWrapper
+from django.utils import timezone
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -17,10 +18,12 @@ from rich.progress import (
     TextColumn,
 )
 
-from importops.engine.progress import counts, percent
+from importops.engine.pace import pace_of
+from importops.engine.progress import counts, percent, read_bytes
 from importops.models import ImportOperation, Phase, Status
 from importops.models.operations import ENDED
 
+MIB = 1024**2
 LINE_EVERY = 5.0
 """Seconds between two lines of the same phase, where there is no bar."""
 
@@ -76,16 +79,16 @@ def duration(seconds: float) -> str:
 
 
 def particulars(operation: ImportOperation) -> str:
-    """Rate, time to go, records dealt with, failures so far."""
+    """Rate, time to go, bytes, records dealt with, failures so far."""
     parts = []
-    progress = operation.progress
-    if is_working(operation) and progress.get("rate"):
-        if operation.has_started:
-            parts.append(f"{progress['rate']:,.0f}/s")
-        else:
-            parts.append(f"{progress['rate'] / 1024**2:,.1f} MiB/s")
-        if progress.get("eta") is not None:
-            parts.append(f"{duration(progress['eta'])} left")
+    rate, eta = pace_of(operation, timezone.now())
+    if rate is not None:
+        parts.append(f"{rate:,.0f}/s" if operation.has_started else f"{rate / MIB:,.1f} MiB/s")
+    if eta is not None:
+        parts.append(f"{duration(eta)} left")
+    size = read_bytes(operation)
+    if is_working(operation) and size["total"] >= MIB:
+        parts.append(f"{size['read'] / MIB:,.0f} of {size['total'] / MIB:,.0f} MiB")
     parts += [f"{number:,} {kind}" for kind, number in dealt_with(operation).items()]
     if failed := failures_so_far(operation):
         parts.append(f"{failed:,} failed")

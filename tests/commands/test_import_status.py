@@ -39,7 +39,8 @@ def test_json_is_the_state_the_operation_as_on_the_wire_and_the_counts(
     operation = running()
     ran = run("import_status", operation.public_id, "--json")
     assert ran.code == 0
-    assert list(ran.json) == ["state", "operation", "counts"]
+    assert list(ran.json) == ["state", "operation", "counts", "progress"]
+    assert (ran.json["progress"]["percent"], ran.json["progress"]["eta"]) == (50, 125)
     assert ran.json["state"] == "importing"
     assert ran.json["operation"] == operation_body(operation)
     assert ran.json["counts"] == counts(operation)
