@@ -23,6 +23,10 @@ def method_of(route: str) -> str:
     return "POST" if route in POSTS else "GET"
 
 
+def methods_of(route: str) -> set[str]:
+    return {name for name in ("GET", "POST") if hasattr(ENDPOINTS[route], name.lower())}
+
+
 def assert_error(response: Any, status: int, error: str | None = None) -> None:
     assert response.status_code == status
     assert response["Content-Type"] == "application/json"
@@ -51,11 +55,11 @@ def test_without_the_permission_it_is_403(bob_client: ApiClient, route: str) -> 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("method", METHODS)
 def test_another_method_is_405(alice_client: ApiClient, route: str, method: str) -> None:
-    if method == method_of(route):
+    if method in methods_of(route):
         return
     response = alice_client.request(method, route)
     assert_error(response, 405)
-    assert method_of(route) in response["Allow"]
+    assert methods_of(route) <= set(response["Allow"].split(", "))
 
 
 @pytest.mark.parametrize("route", POSTS)

@@ -20,6 +20,7 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "import.resume": operations.ImportResume,
     "import.report": operations.ImportReport,
     "import.failures": operations.ImportFailures,
+    "import.preview": operations.ImportPreview,
 }
 
 urlpatterns: list[URLPattern] = [

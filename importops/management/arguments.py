@@ -75,6 +75,18 @@ def selection_of(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in selection.items() if value}
 
 
+def selection_arguments(selection: dict[str, Any]) -> str:
+    """The arguments that say `selection`, for a person to copy."""
+    words = []
+    for name in ("users", "channels"):
+        ids = selection[name].get("list")
+        words.append(f"--{name} {'all' if ids is None else ','.join(ids) or 'none'}")
+    words += [f"--{name} {selection[name]}" for name in ("since", "until") if name in selection]
+    if selection.get("grantRoles"):
+        words.append("--grant-roles")
+    return " ".join(words)
+
+
 def refuse_unknown_ids(operation: ImportOperation, selection: dict[str, Any]) -> None:
     """A mistyped id would silently import less than was meant. Raises `CommandError`."""
     kinds = {"users": StagedRecord.Kind.USER, "channels": StagedRecord.Kind.ROOM}

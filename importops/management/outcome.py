@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import CommandError, OutputWrapper
@@ -10,6 +11,7 @@ from django.core.management.base import CommandError, OutputWrapper
 from importops.engine.progress import (
     KINDS,
     counts,
+    counts_of,
     has_failures,
     operation_body,
     progress_body,
@@ -58,12 +60,7 @@ def seconds(operation: ImportOperation) -> float | None:
 
 def write_summary(out: OutputWrapper, operation: ImportOperation) -> None:
     """The numbers first, then the reasons."""
-    for line in counts_table(operation):
-        out.write(line)
-    for kind in KINDS:
-        if reasons := skip_reasons(operation.tally, kind):
-            told = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
-            out.write(f"{kind} skipped: {told}")
+    write_counts(out, operation.tally)
     if stand_ins := operation.tally.get("placeholders", 0):
         out.write(f"placeholders for authors without an account: {stand_ins:,}")
     for note in operation.notes:
@@ -73,10 +70,19 @@ def write_summary(out: OutputWrapper, operation: ImportOperation) -> None:
     out.write(f"{operation.public_id}: {operation.get_status_display()}{ending}")
 
 
-def counts_table(operation: ImportOperation) -> list[str]:
+def write_counts(out: OutputWrapper, tally: Mapping[str, int]) -> None:
+    for line in counts_table(tally):
+        out.write(line)
+    for kind in KINDS:
+        if reasons := skip_reasons(tally, kind):
+            told = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
+            out.write(f"{kind} skipped: {told}")
+
+
+def counts_table(tally: Mapping[str, int]) -> list[str]:
     """One aligned line per kind, under a heading."""
     lines = [["", *OUTCOMES]]
-    for kind, numbers in counts(operation).items():
+    for kind, numbers in counts_of(tally).items():
         lines.append([kind, *(f"{numbers[name]:,}" for name in OUTCOMES)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return [

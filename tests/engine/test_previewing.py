@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.utils import timezone
 
+from importops.actions.operations import cancel_operation, resume_operation, start_operation
+from importops.actions.previewing import preview_operation
 from importops.engine import (
     importing_rooms,
     importing_users,
     previewing,
     previewing_messages,
 )
-from importops.engine.progress import counts, counts_of
+from importops.engine.previewing import preview_state
+from importops.engine.progress import counts, counts_of, refresh_totals
+from importops.engine.running import run_operation, run_slice
+from importops.engine.slices import Work, claim_slice
+from importops.errors import SliceLost, WorkerStopping
 from importops.importers import slack
-from importops.models import Room, Status, User
+from importops.models import (
+    ImportFailure,
+    ImportSlice,
+    Phase,
+    Room,
+    RoomImportId,
+    Status,
+    User,
+)
+from importops.tasks.sweeper import Sweeper
 from tests.canonical import canonical_dump
 from tests.exports import (
     slack_dm,
     slack_file,
     slack_message,
+    slack_messages,
     slack_room,
     slack_user,
     slack_zip,
 )
 from tests.factories import RoomFactory, UserEmailFactory, UserFactory
-from tests.journeys import adds_up, prepare, preview, start
+from tests.journeys import EVERYTHING, adds_up, import_all, prepare, preview, start
 
 pytestmark = pytest.mark.django_db
 
@@ -180,7 +201,7 @@ class Workspace:
 
 
 @pytest.fixture
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches, chunks and parts of a few records, so that what spans several is met."""
     monkeypatch.setattr(importing_users, "USERS_AT_ONCE", 2)
     monkeypatch.setattr(previewing, "USERS_AT_ONCE", 2)
@@ -188,7 +209,8 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(previewing, "ROOMS_AT_ONCE", 2)
     monkeypatch.setattr(previewing_messages, "COMMIT_AFTER", 5)
     monkeypatch.setattr(previewing_messages, "KEYS_AT_ONCE", 2)
-    monkeypatch.setattr(slack, "SPAN_BYTES", 700)
+    if getattr(request.node, "callspec", None) and request.node.callspec.params["seed"] % 2:
+        monkeypatch.setattr(slack, "SPAN_BYTES", 700)
     monkeypatch.setattr(slack, "CHUNK_RECORDS", 3)
 
 
@@ -208,10 +230,13 @@ def test_its_counts_are_those_of_the_import(seed: int, tmp_path: Path, alice: Us
         assert every_row() == rows
         assert operation.status == Status.USER_SELECTION
         promised = told(operation.preview["tally"])
+        noted = dict(operation.staged.values_list("pk", "note"))
         start(operation, selection)
         assert operation.status == Status.DONE
         assert adds_up(operation)
         assert promised == told(operation.tally), (number, selection)
+        for row in operation.staged.filter(selected=True):
+            assert noted[row.pk].endswith(row.note), (noted[row.pk], row.note)
         users_and_rooms = ("users", "channels")
         mine = counts_of(operation.preview["tally"])
         assert {k: mine[k] for k in users_and_rooms} == {
@@ -221,3 +246,239 @@ def test_its_counts_are_those_of_the_import(seed: int, tmp_path: Path, alice: Us
             # People made a room of theirs that the export knows.
             Room.objects.filter(type="c").update(operation=None)
         there.move_on()
+
+
+def promised_and_done(operation: Any, selection: dict[str, Any] | None = None) -> Any:
+    """What the dry run promised, after the import has kept it."""
+    preview(operation, selection)
+    promised = told(operation.preview["tally"])
+    start(operation, selection)
+    assert promised == told(operation.tally)
+    return promised
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_accounts_found_by_earlier_batches_are_known_to_later_ones(
+    tmp_path: Path, alice: User
+) -> None:
+    ann = UserFactory.create(username="ann", operation=None)
+    UserEmailFactory.create(user=ann, address="first@example.com")
+    path = slack_zip(
+        tmp_path / "export.zip",
+        users=[
+            slack_user("U1", "annie", profile={"email": "first@example.com"}),
+            slack_user("U2", "ben"),
+            # The account ann is annie by now, so this is somebody else.
+            slack_user("U3", "ann", profile={"email": None}),
+            slack_user("U4", "BEN", profile={"email": "other@example.com"}),
+            slack_user("U5", "cleo", profile={"email": "ben@example.com"}),
+        ],
+    )
+    operation = prepare(path, alice)
+    users = promised_and_done(operation)["users"]
+
+    assert users == {"total": 5, "created": 3, "failed": 0, "other": 2}
+    assert operation.preview["tally"]["users.found-by.email"] == 2
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_bot_that_a_direct_room_brings_is_a_member_of_later_rooms(
+    tmp_path: Path, alice: User
+) -> None:
+    RoomFactory.create(name="zoo", type="c")
+    channels = [slack_room("C1", "zoo", ["B1"])]
+    first = slack_zip(tmp_path / "first.zip", channels=channels, messages={"zoo": {}})
+    import_all(first, alice)
+    bot = slack_user("B1", "robot", is_bot=True)
+    path = slack_zip(
+        tmp_path / "export.zip",
+        users=[bot],
+        channels=channels,
+        dms=[slack_dm("D10000000", ["B1"])],
+        messages={"D10000000": {"2024-01-02": [slack_message()]}},
+    )
+    nobody = {"users": {"list": []}, "channels": {"all": True}}
+    operation = prepare(path, alice)
+    promised_and_done(operation, nobody)
+
+    assert counts_of(operation.preview["tally"])["channels"]["updated"] == 1
+
+
+def test_two_rooms_of_the_export_that_become_one_have_no_message_twice(
+    tmp_path: Path, alice: User
+) -> None:
+    path = slack_zip(
+        tmp_path / "export.zip",
+        users=[slack_user("U1", "ann"), slack_user("U2", "ben")],
+        dms=[slack_dm("D10000000", ["U1", "U2"]), slack_dm("D20000000", ["U2", "U1"])],
+        messages={name: {"2024-01-02": [slack_message()]} for name in ("D10000000", "D20000000")},
+    )
+    messages = promised_and_done(prepare(path, alice))["messages"]
+    assert messages == {"total": 2, "created": 1, "failed": 0, "other": 1}
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_it_may_be_stopped_anywhere_and_counts_nothing_twice(tmp_path: Path, alice: User) -> None:
+    day = slack_messages(12)
+    path = slack_zip(
+        tmp_path / "export.zip",
+        users=[slack_user(f"U{n}", f"user{n}") for n in range(5)],
+        channels=[slack_room("C1", "general", ["U1"]), slack_room("C2", "other", ["U1"])],
+        messages={
+            "general": {"2024-01-02": day, "2024-01-03": day[:5], "2024-01-04": day[5:9]},
+            "other": {"2024-01-02": slack_messages(9)},
+        },
+    )
+    operation = prepare(path, alice)
+    preview(operation)
+    undisturbed = operation.preview["tally"]
+    preview_operation(operation, EVERYTHING, alice, queue=False)
+    stops = 0
+    while operation.preview["state"] == "running" and stops < 100:
+        with contextlib.suppress(WorkerStopping):
+            # Later each time, so that it gets to its end although it begins again.
+            run_operation(operation, stop=asked_for_the(2 + stops // 3))
+        stops += 1
+        operation.refresh_from_db()
+
+    assert stops > 3
+    assert operation.preview["tally"] == undisturbed
+    assert undisturbed["messages.skipped.duplicate"] == 9
+
+
+def asked_for_the(time: int) -> Callable[[], bool]:
+    """False until it was asked so many times."""
+    calls = count(1)
+    return lambda: next(calls) >= time
+
+
+def test_the_numbers_of_the_operation_stay_those_of_preparing(tmp_path: Path, alice: User) -> None:
+    path = slack_zip(tmp_path / "export.zip", users=[slack_user("U1", "ann")])
+    operation = prepare(path, alice)
+    before = operation.tally
+    preview(operation)
+    refresh_totals(operation.pk, force=True)
+    operation.refresh_from_db()
+    assert operation.tally == before
+
+
+def test_the_import_wins_over_a_dry_run_that_is_going_on(tmp_path: Path, alice: User) -> None:
+    path = slack_zip(tmp_path / "export.zip", users=[slack_user("U1", "ann")])
+    operation = prepare(path, alice)
+    preview_operation(operation, EVERYTHING, alice, queue=False)
+    piece = claim_slice(operation.slices.get(phase=Phase.PREVIEWING).pk)
+    assert piece is not None
+    start_operation(operation, EVERYTHING, alice, queue=False)
+    with pytest.raises(SliceLost):
+        decide_as(piece)
+    run_operation(operation)
+
+    assert operation.status == Status.DONE and adds_up(operation)
+    assert preview_state(operation) == "stopped"
+    assert not operation.slices.filter(phase=Phase.PREVIEWING).exists()
+
+
+def test_a_new_dry_run_takes_the_place_of_an_unfinished_one(tmp_path: Path, alice: User) -> None:
+    path = slack_zip(tmp_path / "export.zip", users=[slack_user("U1", "ann")])
+    operation = prepare(path, alice)
+    preview_operation(operation, EVERYTHING, alice, queue=False)
+    piece = claim_slice(operation.slices.get(phase=Phase.PREVIEWING).pk)
+    assert piece is not None
+    preview(operation, {"users": {"list": []}})
+    with pytest.raises(SliceLost):
+        decide_as(piece)
+
+    assert operation.preview["state"] == "done"
+    assert operation.preview["tally"]["users.skipped.deselected"] == 1
+
+
+def decide_as(piece: ImportSlice) -> None:
+    """What the worker that has `piece` does next."""
+    previewing.preview(Work(piece, stop=lambda: False, on_batch=lambda: None))
+
+
+def test_cancelled_and_resumed_it_goes_on_and_leaves_the_operation_ready(
+    tmp_path: Path, alice: User
+) -> None:
+    path = slack_zip(tmp_path / "export.zip", users=[slack_user("U1", "ann")])
+    operation = prepare(path, alice)
+    preview_operation(operation, EVERYTHING, alice, queue=False)
+    cancel_operation(operation)
+    assert (operation.status, preview_state(operation)) == (Status.CANCELLED, "stopped")
+    resume_operation(operation, queue=False)
+    assert operation.status == Status.USER_SELECTION
+    run_operation(operation)
+    assert operation.preview["state"] == "done"
+    start(operation)
+    assert operation.status == Status.DONE
+
+
+def test_the_sweeper_takes_up_what_a_dead_worker_left(tmp_path: Path, alice: User) -> None:
+    path = slack_zip(tmp_path / "export.zip", users=[slack_user("U1", "ann")])
+    operation = prepare(path, alice)
+    preview_operation(operation, EVERYTHING, alice, queue=False)
+    piece = claim_slice(operation.slices.get(phase=Phase.PREVIEWING).pk)
+    assert piece is not None
+    long_ago = timezone.now() - timedelta(minutes=5)
+    operation.slices.update(lease_until=long_ago, look_again_at=long_ago)
+    assert Sweeper().requeue_slices() == 1
+    run_operation(operation)
+    assert operation.preview["state"] == "done"
+
+
+def test_without_the_export_it_fails_alone(tmp_path: Path, alice: User) -> None:
+    path = slack_zip(
+        tmp_path / "export.zip",
+        channels=[slack_room("C1", "general", [])],
+        messages={"general": {"2024-01-02": [slack_message(), slack_message()]}},
+    )
+    operation = prepare(path, alice)
+    away = path.rename(tmp_path / "away.zip")
+    preview(operation)
+    assert operation.status == Status.USER_SELECTION
+    assert operation.preview["state"] == "failed"
+    assert "is no longer there" in operation.preview["error"]
+    away.rename(path)
+    preview(operation)
+    assert operation.preview["state"] == "done"
+
+
+def test_what_a_dry_run_found_wrong_is_replaced_by_the_next_and_hidden_by_the_import(
+    tmp_path: Path, alice: User
+) -> None:
+    RoomImportId.objects.create(
+        room=RoomFactory.create(name="plans", type="c"), source="slack", import_id="G1"
+    )
+    path = slack_zip(
+        tmp_path / "export.zip",
+        groups=[slack_room("G1", "plans", [])],
+        messages={"plans": {"2024-01-02": [slack_message(files=[slack_file("F1")])]}},
+    )
+    operation = prepare(path, alice)
+    for _ in range(2):
+        preview(operation)
+        (problem,) = ImportFailure.objects.of(operation)
+        assert (problem.stage, problem.code) == ("preview", "importer-channel-became-private")
+        assert operation.preview["tally"]["messages.skipped.room-failed"] == 1
+        assert operation.preview["tally"]["files.skipped.room-failed"] == 1
+    start(operation)
+    (problem,) = ImportFailure.objects.of(operation)
+    assert problem.stage == "importing"
+
+
+def test_workers_of_a_queue_do_all_of_it(tmp_path: Path, alice: User) -> None:
+    """With nobody in the foreground: the slices that the first one makes are queued by it."""
+    twice = [slack_message(), slack_message()]
+    path = slack_zip(
+        tmp_path / "export.zip",
+        channels=[slack_room("C1", "general", [])],
+        messages={"general": {"2024-01-02": twice}},
+    )
+    operation = prepare(path, alice)
+    preview_operation(operation, EVERYTHING, alice, queue=False)
+    waiting = [operation.slices.get(phase=Phase.PREVIEWING).pk]
+    while waiting:
+        waiting += run_slice(waiting.pop())
+    operation.refresh_from_db()
+    assert operation.preview["state"] == "done"
+    assert operation.preview["tally"]["messages.skipped.duplicate"] == 1

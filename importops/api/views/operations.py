@@ -20,6 +20,7 @@ from importops.actions.operations import (
     resume_operation,
     start_operation,
 )
+from importops.actions.previewing import preview_operation
 from importops.api.base64_json import FILE_FIELD
 from importops.api.current import read_current_operation
 from importops.api.endpoint import Endpoint, caller, success
@@ -35,6 +36,7 @@ from importops.api.uploads import (
 )
 from importops.api.validation import Field
 from importops.engine.failure_csv import write_failure_csv
+from importops.engine.preview_report import conflict_body, conflicts, preview_report
 from importops.engine.progress import operation_body, report, wire_count
 from importops.errors import ImportopsError, OperationInvalid
 from importops.models import ImportFailure, ImportOperation, Status, User
@@ -131,6 +133,22 @@ class StartImport(Endpoint):
         selection = selection_of(self.body(request)["input"])
         start_operation(current_operation(), selection, caller(request))
         return success()
+
+
+class ImportPreview(Endpoint):
+    permission_classes = (RunImport,)
+    query_schema = PAGE_FIELDS
+    body_schema = {"input": Field("object", required=True)}
+
+    def post(self, request: Request) -> Response:
+        selection = selection_of(self.body(request)["input"])
+        preview_operation(current_operation(), selection, caller(request))
+        return success()
+
+    def get(self, request: Request) -> Response:
+        operation = current_operation()
+        listed = page(conflicts(operation), self.query, "conflicts", conflict_body)
+        return success(**preview_report(operation), **listed)
 
 
 class ImportStatus(Endpoint):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from importops.actions.operations import create_operation_in_place, start_operation
+from importops.actions.previewing import preview_operation
 from importops.importers.registry import IMPORTERS, guess_importer
 from importops.management.arguments import (
     USAGE,
@@ -17,16 +19,15 @@ from importops.management.arguments import (
     refuse_unknown_ids,
     selection_of,
 )
+from importops.management.dry_run import DryRun
 from importops.management.foreground import Foreground, refusals
 from importops.management.outcome import (
-    DONE_WITH_FAILURES,
     refuse_unless_well,
     result_body,
     write_json,
     write_summary,
 )
-from importops.models import ImportFailure, ImportOperation, Status
-from importops.redaction import redact
+from importops.models import Status
 
 
 class Command(BaseCommand):
@@ -49,7 +50,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="Read and check everything, show every problem, import nothing.",
+            help="Show what would be created, updated, skipped and fail, and every problem; import "
+            "nothing.",
         )
         parser.add_argument(
             "--user", default="", metavar="NAME", help="Who imports; else an administrator."
@@ -75,44 +77,28 @@ class Command(BaseCommand):
                 user=user, importer_key=key, path=path, source=options["source"]
             )
         foreground = Foreground(self.stderr if json else self.stdout, self.stderr)
+        began = monotonic()
         foreground.run(operation)
-        if operation.status == Status.USER_SELECTION and dry_run:
-            self._report_dry_run(operation, as_json=json)
-            return
+        prepared = monotonic() - began
         if operation.status == Status.USER_SELECTION:
             refuse_unknown_ids(operation, selection)
             with refusals():
-                start_operation(operation, selection, user, queue=False)
+                if dry_run:
+                    preview_operation(operation, selection, user, queue=False)
+                else:
+                    start_operation(operation, selection, user, queue=False)
             foreground.run(operation)
+        if dry_run and operation.status == Status.USER_SELECTION:
+            told = DryRun(operation, selection, prepared)
+            told.refuse_unless_done()
+            told.write(self.stdout, as_json=json)
+            told.refuse_unless_well()
+            return
         if json:
             write_json(self.stdout, result_body(operation))
         else:
             write_summary(self.stdout, operation)
         refuse_unless_well(operation)
-
-    def _report_dry_run(self, operation: ImportOperation, *, as_json: bool) -> None:
-        problems = ImportFailure.objects.of(operation).defer("raw")
-        found = 0
-        listed = []
-        for problem in problems.iterator(chunk_size=1000):
-            found += 1
-            if as_json:
-                listed.append(problem_body(problem))
-            else:
-                self.stdout.write(f"{problem.place}: {redact(problem.message)}")
-        if as_json:
-            write_json(self.stdout, {**result_body(operation), "problems": listed})
-        else:
-            write_summary(self.stdout, operation)
-            self.stdout.write(
-                "Nothing was imported. To import: manage.py import_resume "
-                f"{operation.public_id} --users all --channels all"
-            )
-        if found:
-            raise CommandError(
-                f"{found:,} records have problems and would not be imported.",
-                returncode=DONE_WITH_FAILURES,
-            )
 
 
 def refuse_unreadable(path: Path) -> None:
@@ -128,12 +114,3 @@ def refuse_unreadable(path: Path) -> None:
     else:
         return
     raise CommandError(problem, returncode=USAGE)
-
-
-def problem_body(failure: ImportFailure) -> dict[str, str]:
-    return {
-        "kind": ImportFailure.wire_kinds[failure.kind],
-        "place": failure.place,
-        "code": failure.code,
-        "message": redact(failure.message),
-    }
