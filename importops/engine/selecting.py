@@ -99,7 +99,6 @@ def apply_selection(operation: ImportOperation, selection: dict[str, Any]) -> Co
     choice = choice_of(selection)
     staged = StagedRecord.objects.filter(operation=operation)
     tally: Counter[str] = Counter()
-    staged.exclude(note="").update(note="")  # what a dry run said would become of them
     _choose(staged.users(), choice.users)
     _choose(staged.rooms(), choice.rooms)
     if choice.direct_rooms:

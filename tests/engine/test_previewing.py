@@ -461,6 +461,9 @@ def test_what_a_dry_run_found_wrong_is_replaced_by_the_next_and_hidden_by_the_im
         assert (problem.stage, problem.code) == ("preview", "importer-channel-became-private")
         assert operation.preview["tally"]["messages.skipped.room-failed"] == 1
         assert operation.preview["tally"]["files.skipped.room-failed"] == 1
+    preview(operation, {"users": {"all": True}})
+    assert not ImportFailure.objects.of(operation).exists()
+    preview(operation)
     start(operation)
     (problem,) = ImportFailure.objects.of(operation)
     assert problem.stage == "importing"
