@@ -56,3 +56,4 @@ bench: $(VENV)/development ## Measure preparing, importing and the seed endpoint
 requirements: ## Compile the pins (needs uv)
 	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make requirements' requirements.in -o requirements.txt
 	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make requirements' -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	for set in celery s3 s3-dev; do uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make requirements' -c requirements.txt -c requirements-dev.txt requirements-$$set.in -o requirements-$$set.txt || exit 1; done

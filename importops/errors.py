@@ -186,6 +186,18 @@ class OperationStopped(ImportopsError):
     code = "operation-stopped"
 
 
+class MustWait(ImportopsError):
+    """The import waits for something outside of it."""
+
+    code = "import-waits"
+
+
+class QueueAway(ImportopsError):
+    """The queue cannot be reached; what should be on it is put there later."""
+
+    code = "queue-away"
+
+
 class WorkerStopping(ImportopsError):
     """The worker was asked to stop; the slice goes back to the queue."""
 

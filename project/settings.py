@@ -14,7 +14,7 @@ from pathlib import Path
 
 from environs import Env
 
-from importops import conf
+from importops import conf, deployment
 
 env = Env(eager=False)
 
@@ -46,17 +46,39 @@ IMPORTOPS = conf.read(env, data_dir=DATA_DIR)
 DATABASES = {
     "default": env.dj_db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'importops.sqlite3'}")
 }
+# Beside PostgreSQL there may be other machines, and they share no files.
+ON_SQLITE = (DATABASES["default"] or {}).get("ENGINE") == "django.db.backends.sqlite3"
 CACHES = {
-    "default": env.dj_cache_url("CACHE_URL", default=f"file:///{DATA_DIR / 'cache'}?timeout=300")
+    "default": env.dj_cache_url(
+        "CACHE_URL",
+        default=f"file:///{DATA_DIR / 'cache'}?timeout=300"
+        if ON_SQLITE
+        else "db://importops_cache",
+    )
 }
+QUEUE = deployment.Queue(
+    kind=env.str("IMPORTOPS_QUEUE", default="database"),
+    broker_url=env.str("IMPORTOPS_BROKER_URL", default=""),
+)
+STORAGE = env.str("IMPORTOPS_STORAGE", default="file")
+OBJECT_STORE = deployment.ObjectStore(
+    bucket=env.str("IMPORTOPS_S3_BUCKET", default=""),
+    endpoint=env.str("IMPORTOPS_S3_ENDPOINT", default=""),
+    region=env.str("IMPORTOPS_S3_REGION", default=""),
+    access_key=env.str("IMPORTOPS_S3_ACCESS_KEY", default=""),
+    secret_key=env.str("IMPORTOPS_S3_SECRET_KEY", default=""),
+)
 TIME_ZONE = env.str("IMPORTOPS_TIME_ZONE", default="UTC")
 LANGUAGE_CODE = env.str("IMPORTOPS_LANGUAGE", default="en")
 LOG_LEVEL = env.str("IMPORTOPS_LOG_LEVEL", default="INFO")
 env.seal()
+deployment.refuse(
+    [*QUEUE.problems(), *OBJECT_STORE.problems(STORAGE, has_secret_key=bool(SECRET_KEY))]
+)
 
 SECRET_KEY = SECRET_KEY or secret_key()
 
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+if ON_SQLITE:
     # WAL: readers never wait for the writer. IMMEDIATE: a transaction that will write says so at its
     # start and waits its turn, instead of failing half-way with "database is locked".
     # Tests use a real file too: an in-memory database knows no WAL and no second process.
@@ -178,12 +200,7 @@ REST_FRAMEWORK = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024**2
 
 # Background work: one id a task, on whichever queue is configured here.
-TASKS = {
-    "default": {
-        "BACKEND": "django_tasks_db.DatabaseBackend",
-        "QUEUES": ["default"],
-    }
-}
+TASKS = QUEUE.tasks()
 
 # Files
 STORAGES = {
@@ -197,6 +214,8 @@ STORAGES = {
     },
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
+if STORAGE == "s3":
+    STORAGES["default"] = OBJECT_STORE.storage()
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
 FILE_UPLOAD_TEMP_DIR.mkdir(mode=0o700, exist_ok=True)
 FILE_UPLOAD_PERMISSIONS = 0o600

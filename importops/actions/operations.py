@@ -16,7 +16,7 @@ from importops.conf import conf
 from importops.engine.running import advance
 from importops.engine.selecting import apply_selection
 from importops.engine.slices import create_slices, settle_stopped
-from importops.engine.sources import fingerprint, open_bytes
+from importops.engine.sources import fingerprint, is_storage_elsewhere, open_bytes
 from importops.errors import (
     FileMissing,
     ImportopsError,
@@ -98,15 +98,44 @@ def create_operation(
     operation = new_operation(user, importer, source)
     operation.file = wire_file_name(user, file_name, timezone.now())
     operation.content_type = _CONTROL.sub("", content_type)[:255]
+    enqueue_slices(store_and_begin(operation, upload))
+    return operation
+
+
+def store_and_begin(operation: ImportOperation, upload: File[bytes]) -> list[int]:
+    """Put the archive into the storage, wherever that is, and `begin`."""
     operation.archive.save(operation.public_id, upload, save=False)
     try:
         with open_bytes(operation) as file:
             operation.fingerprint = fingerprint(file)
-        made = begin(operation)
+        return begin(operation)
     except BaseException:
         operation.archive.delete(save=False)
         raise
-    enqueue_slices(made)
+
+
+def create_operation_from_path(
+    *, user: User, importer_key: str, path: Path, source: str = ""
+) -> ImportOperation:
+    """An operation over a file of this machine; nothing is queued. It is read where it lies, unless
+    archives are kept in a storage elsewhere: then it is copied there, for all machines.
+
+    Raises `ImporterNotDefined`, `FileMissing`, `OperationInProgress`, `MustWait` when the storage
+    does not take it.
+    """
+    if not is_storage_elsewhere():
+        return create_operation_in_place(
+            user=user, importer_key=importer_key, path=path, source=source
+        )
+    importer = check_importer(importer_key)
+    refuse_while_importing()
+    operation = new_operation(user, importer, source)
+    operation.file = wire_file_name(user, path.name, timezone.now())
+    try:
+        with path.open("rb") as file:
+            store_and_begin(operation, File(file))
+    except FileNotFoundError as error:
+        raise FileMissing(f"There is no file {path}.") from error
     return operation
 
 

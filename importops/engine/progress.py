@@ -267,7 +267,10 @@ def refresh_totals(operation_id: int, *, force: bool = False) -> None:
         slices = ImportSlice.objects.filter(operation=operation_id).exclude(phase=Phase.PREVIEWING)
         tally = sum_tallies(operation.base_tally, slices)
         operations.update(
-            tally=dict(tally), progress=progress_of(operation, tally, now), updated_at=now
+            tally=dict(tally),
+            progress=progress_of(operation, tally, now),
+            updated_at=now,
+            paused_because="",  # somebody got on
         )
 
 

@@ -44,6 +44,7 @@ from importops.engine.sources import local_path
 from importops.errors import (
     FileMissing,
     ImportopsError,
+    MustWait,
     NotEnoughSpace,
     OperationStopped,
     SliceLost,
@@ -58,6 +59,9 @@ logger = logging.getLogger(__name__)
 
 WAIT_FOR_OTHERS = 0.2
 RETRY_AFTER = 0.5
+WAIT_FOR_OUTSIDE = 5.0
+READING = (Phase.LISTING, Phase.COUNTING, Phase.MESSAGES, Phase.PREVIEWING, Phase.RETRY_MESSAGES)
+"""Phases that need the export itself."""
 
 ONE_SLICE: list[tuple[Cursor, int, int]] = [([], 0, 0)]
 
@@ -104,8 +108,9 @@ def run_slice(
 
     Does nothing when somebody else has the slice. What the export holds never raises from here: it
     fails the operation with a sentence. A database that is away raises `OperationalError`; the slice
-    is taken up again when its lease has run out.
+    is taken up again when its lease has run out. `MustWait` when this machine cannot do it, or not now.
     """
+    require_source(slice_id)
     piece = claim_slice(slice_id)
     if piece is None:
         return []
@@ -133,6 +138,10 @@ def run_slice(
     except (SourceError, FileMissing, SourceChanged, NotEnoughSpace, StalledSlice) as error:
         give_up(piece, error)
         return []
+    except MustWait as error:
+        release_slice(piece, wait=WAIT_FOR_OUTSIDE)
+        show_pause(piece.operation_id, error.message)
+        raise
     except OperationalError:
         release_later(piece)
         raise
@@ -144,6 +153,24 @@ def run_slice(
         return []
     finish_slice(work)
     return [*work.made, *advance(piece.operation_id)]
+
+
+def require_source(slice_id: int) -> None:
+    """Raise `MustWait`, before the slice is taken, when its work needs a file of another machine."""
+    operation = ImportOperation.objects.filter(slices=slice_id).first()
+    if operation is not None and operation.archive_path and operation.phase in READING:
+        try:
+            local_path(operation)
+        except MustWait as error:
+            show_pause(operation.pk, error.message)
+            raise
+
+
+def show_pause(operation_id: int, reason: str) -> None:
+    """Let everybody who asks see why the operation does not get on."""
+    ImportOperation.objects.filter(pk=operation_id).exclude(paused_because=reason).update(
+        paused_because=reason
+    )
 
 
 @cache
@@ -219,6 +246,9 @@ def advance(operation_id: int) -> list[int]:
                 end_preview(operation)
     except OperationalError:
         raise
+    except MustWait as error:
+        show_pause(operation_id, error.message)
+        return []
     except ImportopsError as error:
         end_badly(operation_id, phase, error)
         return []
@@ -304,7 +334,11 @@ def run_operation(
             .first()
         )
         if ready is not None:
-            run_slice(ready, stop=stop, on_batch=tell)
+            try:
+                run_slice(ready, stop=stop, on_batch=tell)
+            except MustWait as error:
+                logger.warning("the import waits: %s", error.message)
+                time.sleep(RETRY_AFTER)
         elif not advance(operation.pk):
             # Another process has the rest; wait for it to finish, or for its lease to run out.
             time.sleep(WAIT_FOR_OTHERS)

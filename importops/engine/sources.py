@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from django.core.files.storage import default_storage
+
 from importops.conf import conf
-from importops.errors import FileMissing, SourceChanged
+from importops.engine.shared_index import fetch_index, made_at, share_index
+from importops.errors import FileMissing, MustWait, SourceChanged
 from importops.importers.base import FileImporter
 from importops.importers.registry import importer_class
 from importops.models import ImportOperation
@@ -18,17 +22,32 @@ from importops.models import ImportOperation
 SAMPLE = 64 * 1024
 
 
+def is_storage_elsewhere() -> bool:
+    """Whether stored files are not on the disks of this machine."""
+    try:
+        default_storage.path("archives")
+    except NotImplementedError:  # how Django's storages say that they have no paths
+        return True
+    return False
+
+
 def local_path(operation: ImportOperation) -> Path | None:
     """Where the export lies on this machine; None when it is in a storage elsewhere.
 
-    Raises `FileMissing` when it should be here and is not.
+    Raises `FileMissing` when it should be here and is not; `MustWait` for a file that is read where
+    it lies, which another machine may well have.
     """
     if operation.archive_path:
         path = Path(operation.archive_path)
+        if not path.is_file():
+            raise MustWait(
+                f"The export file {path} is not on this machine ({socket.gethostname()}). Put it back "
+                "or work on the import where it is; it goes on by itself."
+            )
     else:
         try:
             path = Path(operation.archive.path)
-        except NotImplementedError:  # how Django's storages say that they have no paths
+        except NotImplementedError:
             return None
         except ValueError as error:
             raise FileMissing(f"The export of {operation.public_id} was removed.") from error
@@ -73,9 +92,23 @@ def open_source(operation: ImportOperation) -> Iterator[FileImporter]:
     with open_bytes(operation) as file:
         if operation.fingerprint and fingerprint(file) != operation.fingerprint:
             raise SourceChanged
-        importer = importer_class(operation.importer_key)
-        source = importer.open(file, index_path(operation), conf().limits())
+        source = _open_importer(operation, file)
         try:
             yield source
         finally:
             source.close()
+
+
+def _open_importer(operation: ImportOperation, file: BinaryIO) -> FileImporter:
+    importer = importer_class(operation.importer_key)
+    path = index_path(operation)
+    if local_path(operation) is not None:
+        return importer.open(file, path, conf().limits())
+    storage, name = operation.archive.storage, str(operation.archive.name)
+    if made_at(path) is None:
+        fetch_index(storage, name, path)
+    before = made_at(path)
+    source = importer.open(file, path, conf().limits())
+    if made_at(path) != before:
+        share_index(storage, name, path)
+    return source

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from importops.actions.operations import create_operation_in_place, start_operation
+from importops.actions.operations import create_operation_from_path, start_operation
 from importops.actions.previewing import preview_operation
 from importops.importers.registry import IMPORTERS, guess_importer
 from importops.management.arguments import (
@@ -34,7 +34,11 @@ class Command(BaseCommand):
     help = "Import a workspace export, and report what became of every record."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("path", type=Path, help="The export; it is read where it lies.")
+        parser.add_argument(
+            "path",
+            type=Path,
+            help="The export; it is read where it lies, or copied to the storage of all machines.",
+        )
         parser.add_argument(
             "--importer",
             choices=sorted(IMPORTERS),
@@ -73,7 +77,7 @@ class Command(BaseCommand):
         with refusals(USAGE), path.open("rb") as file:
             key = options["importer"] or guess_importer(file, path.name)
         with refusals():
-            operation = create_operation_in_place(
+            operation = create_operation_from_path(
                 user=user, importer_key=key, path=path, source=options["source"]
             )
         foreground = Foreground(self.stderr if json else self.stdout, self.stderr)
