@@ -40,6 +40,8 @@ class Conf:
     """One record; a larger one fails alone."""
     min_free_bytes: int = 512 * MIB
     """Free disk space below which no import is prepared."""
+    reserve_bytes: int = 128 * MIB
+    """Free disk space below which a running import waits, so that there is room to clean up."""
 
     # How the engine works.
     batch_rows: int = 1000

@@ -99,9 +99,17 @@ else:
     if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         # A process that was stopped keeps its locks, which no fence can free: the server ends its
         # transaction before the lease of its slice runs out.
-        DATABASES["default"].setdefault("OPTIONS", {})["options"] = (
-            "-c lock_timeout=10s -c idle_in_transaction_session_timeout=15s"
-        )
+        DATABASES["default"]["OPTIONS"] = {
+            # A server that vanished without a word is noticed, instead of waited for until the
+            # system's own time-outs, which take hours.
+            "connect_timeout": 10,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 25_000,
+            **DATABASES["default"].get("OPTIONS", {}),
+            "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=15s",
+        }
 
 INSTALLED_APPS = [
     "django.contrib.admin",

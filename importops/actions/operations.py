@@ -342,6 +342,7 @@ def _reopen(operation: ImportOperation, status: Status) -> None:
             error="",
             error_code="",
             progress={},
+            paused_because="",
             updated_at=timezone.now(),
         )
         if not reopened:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -115,7 +115,7 @@ def _describe(exc: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
         return 400, _plain(f"The multipart body cannot be read: {exc}"), {}
     if isinstance(exc, SuspiciousOperation):
         return 400, _plain("Bad request"), {}
-    if isinstance(exc, OperationalError):
+    if isinstance(exc, (OperationalError, InterfaceError)):
         return 503, _plain(BUSY), {"Retry-After": "2"}
     return 500, _plain(INTERNAL_ERROR), {}
 

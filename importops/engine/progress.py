@@ -17,17 +17,20 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from importops.conf import conf
+from importops.engine.outside import low_disk
 from importops.engine.pace import EFFORT, Amount, measure, pace_of
 from importops.models import ImportFailure, ImportOperation, ImportSlice, Phase, Status
+from importops.models.operations import ENDED
 
 KINDS = ("users", "channels", "messages", "files")
 KIND_OF_RECORD = {
@@ -161,6 +164,7 @@ def report(operation: ImportOperation) -> dict[str, Any]:
         "state": operation.state,
         **progress_body(operation),
         "cancelling": operation.is_cancelling,
+        "paused": paused(operation),
         "counts": counts(operation),
         "skipped": {kind: skip_reasons(tally, kind) for kind in KINDS},
         "problems": tally.get("problems", 0),
@@ -186,6 +190,18 @@ def read_bytes(operation: ImportOperation) -> dict[str, int]:
         "read": tally.get("read", 0),
         "total": tally.get("bytes", 0) - tally.get("bytes.deselected", 0),
     }
+
+
+def paused(operation: ImportOperation) -> str | None:
+    """Why the operation does not get on at the moment, as a sentence; None while it does.
+
+    On SQLite also when the reason could not be written down, because it is the full disk.
+    """
+    if operation.status in ENDED or operation.phase == Phase.NONE or not operation.valid:
+        return None
+    if operation.paused_because or connection.vendor != "sqlite":
+        return operation.paused_because or None
+    return low_disk()
 
 
 def failures_by_code(operation: ImportOperation) -> dict[str, int]:
@@ -296,8 +312,9 @@ def progress_of(
 
 
 def worker_seen() -> None:
-    """A worker says that it is alive."""
-    cache.set(WORKER_SEEN, timezone.now().timestamp(), timeout=WORKER_FORGOTTEN)
+    """A worker says that it is alive, where that can be written; a full disk must not stop it."""
+    with suppress(OSError):
+        cache.set(WORKER_SEEN, timezone.now().timestamp(), timeout=WORKER_FORGOTTEN)
 
 
 def worker_silence() -> float | None:

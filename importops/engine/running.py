@@ -14,13 +14,15 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from importops.conf import conf
 from importops.engine.importing_messages import import_messages
 from importops.engine.importing_rooms import import_rooms
 from importops.engine.importing_users import import_users
+from importops.engine.outside import growing, mend_connection, nap, reason_to_wait, remind
+from importops.engine.pausing import LONGEST_WAIT, pause, show_pause
 from importops.engine.preparing import (
     count_messages,
     end_preparing,
@@ -103,12 +105,15 @@ def run_slice(
     *,
     stop: Callable[[], bool] = lambda: False,
     on_batch: Callable[[], None] = lambda: None,
+    on_wait: Callable[[str], None] = lambda reason: None,
 ) -> list[int]:
     """Work on one slice until it is done, lost or stopped; ids of slices that now wait to be run.
 
     Does nothing when somebody else has the slice. What the export holds never raises from here: it
-    fails the operation with a sentence. A database that is away raises `OperationalError`; the slice
-    is taken up again when its lease has run out. `MustWait` when this machine cannot do it, or not now.
+    fails the operation with a sentence. A trouble from outside (`outside.py`) in the midst of the work
+    pauses it, with `on_wait` told why while the database is away; one before or after is raised, and
+    the slice taken up again by the sweeper, or when its lease has run out: so `MustWait` when the
+    export is on another machine.
     """
     require_source(slice_id)
     piece = claim_slice(slice_id)
@@ -123,9 +128,11 @@ def run_slice(
                 f"({piece.get_phase_display()}, part {piece.number}) without getting any "
                 "further; the worker's log tells why. Resume it when the cause is gone."
             )
+        work.mind_the_disk()
         if piece.phase == Phase.LISTING:
             check_space(piece.operation)
         STEPS[Phase(piece.phase)].work(work)
+        finish_slice(work)
     except SliceLost:
         return []
     except OperationStopped:
@@ -138,20 +145,15 @@ def run_slice(
     except (SourceError, FileMissing, SourceChanged, NotEnoughSpace, StalledSlice) as error:
         give_up(piece, error)
         return []
-    except MustWait as error:
-        release_slice(piece, wait=WAIT_FOR_OUTSIDE)
-        show_pause(piece.operation_id, error.message)
-        raise
-    except OperationalError:
-        release_later(piece)
-        raise
-    except Exception:
+    except Exception as error:
+        if (reason := reason_to_wait(error)) is not None:
+            pause(piece, reason, stop=stop, on_wait=on_wait)
+            return []
         # A defect of ours must not leave an operation stuck: it is tried again a few times, then
         # fails with a sentence (`StalledSlice`), and the log has the traceback.
         logger.exception("slice %s of operation %s failed", piece, piece.operation_id)
         release_later(piece)
         return []
-    finish_slice(work)
     return [*work.made, *advance(piece.operation_id)]
 
 
@@ -164,13 +166,6 @@ def require_source(slice_id: int) -> None:
         except MustWait as error:
             show_pause(operation.pk, error.message)
             raise
-
-
-def show_pause(operation_id: int, reason: str) -> None:
-    """Let everybody who asks see why the operation does not get on."""
-    ImportOperation.objects.filter(pk=operation_id).exclude(paused_because=reason).update(
-        paused_because=reason
-    )
 
 
 @cache
@@ -201,7 +196,9 @@ def release_later(piece: ImportSlice) -> None:
     """Give the slice back for another try, later each time."""
     try:
         release_slice(piece, wait=RETRY_AFTER * 2**piece.stalled, keep_stalled=True)
-    except OperationalError:
+    except Exception as error:
+        if reason_to_wait(error) is None:
+            raise
         logger.warning("the database is away; the lease of %s will run out", piece)
 
 
@@ -220,7 +217,10 @@ def check_space(operation: ImportOperation) -> None:
 
 
 def advance(operation_id: int) -> list[int]:
-    """Go on to the next phase if this one is finished; the ids of its slices. Safe to call any time."""
+    """Go on to the next phase if this one is finished; the ids of its slices. Safe to call any time.
+
+    Raises `MustWait` when a trouble from outside prevents it: the sweeper tries again.
+    """
     operation = ImportOperation.objects.get(pk=operation_id)
     phase = Phase(operation.phase)
     unfinished = operation.slices.filter(phase=phase).unfinished()
@@ -244,15 +244,14 @@ def advance(operation_id: int) -> list[int]:
                 end_importing(operation)
             elif phase == Phase.PREVIEWING:
                 end_preview(operation)
-    except OperationalError:
-        raise
-    except MustWait as error:
-        show_pause(operation_id, error.message)
-        return []
-    except ImportopsError as error:
-        end_badly(operation_id, phase, error)
-        return []
     except Exception as error:
+        if (reason := reason_to_wait(error)) is not None:
+            mend_connection()
+            show_pause(operation_id, reason)
+            raise MustWait(reason) from error
+        if isinstance(error, ImportopsError):
+            end_badly(operation_id, phase, error)
+            return []
         # Nobody holds a slice here, so nobody would try a bounded number of times.
         logger.exception("operation %s cannot go on to %r", operation.public_id, following)
         end_badly(operation_id, phase, BetweenPhases(f"{BetweenPhases.__doc__} ({error})"))
@@ -305,7 +304,8 @@ def run_operation(
     """Do an operation's present work in this process: until it waits for the selection, or has ended.
 
     Workers may help at the same time. `on_progress` is called about once a second. Raises
-    `WorkerStopping` soon after `stop()` has become true; nothing is lost by that.
+    `WorkerStopping` soon after `stop()` has become true; nothing is lost by that. A trouble from
+    outside is told through `on_progress` (`paused_because`) and waited for.
     """
     told = 0.0
 
@@ -316,12 +316,16 @@ def run_operation(
             on_progress(operation)
             told = time.monotonic()
 
-    while True:
+    def wait(reason: str) -> None:
+        operation.paused_because = reason
+        on_progress(operation)
+
+    def turn() -> bool:
         operation.refresh_from_db()
         if operation.phase == Phase.NONE or operation.finished_at:
-            break
+            return False
         if not operation.valid or (operation.cancel_requested_at and settle_stopped(operation.pk)):
-            break
+            return False
         if stop():
             raise WorkerStopping
         ready = (
@@ -334,14 +338,38 @@ def run_operation(
             .first()
         )
         if ready is not None:
-            try:
-                run_slice(ready, stop=stop, on_batch=tell)
-            except MustWait as error:
-                logger.warning("the import waits: %s", error.message)
-                time.sleep(RETRY_AFTER)
+            run_slice(ready, stop=stop, on_batch=tell, on_wait=wait)
         elif not advance(operation.pk):
             # Another process has the rest; wait for it to finish, or for its lease to run out.
             time.sleep(WAIT_FOR_OTHERS)
         tell()
-    operation.refresh_from_db()
-    on_progress(operation)
+        return True
+
+    def last() -> bool:
+        operation.refresh_from_db()
+        on_progress(operation)
+        return False
+
+    patiently(turn, stop=stop, on_wait=wait)
+    patiently(last, stop=stop, on_wait=wait)
+
+
+def patiently(
+    turn: Callable[[], bool], *, stop: Callable[[], bool], on_wait: Callable[[str], None]
+) -> None:
+    """Call `turn` until it is false. What outside prevents is tried again, later each time."""
+    delays = growing(RETRY_AFTER, LONGEST_WAIT)
+    while True:
+        try:
+            if not turn():
+                return
+            delays = growing(RETRY_AFTER, LONGEST_WAIT)
+        except Exception as error:
+            if (reason := reason_to_wait(error)) is None:
+                raise
+            remind("the import waits", reason)
+            on_wait(reason)
+            nap(next(delays), stop)
+            if stop():
+                raise WorkerStopping from error
+            mend_connection()

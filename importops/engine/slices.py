@@ -22,12 +22,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Case, F, Max, When
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from importops.conf import conf
+from importops.engine.outside import mend_connection, mind_the_disk, reason_to_wait, remind
 from importops.engine.progress import KIND_OF_RECORD, Tally, refresh_totals
 from importops.engine.timing import timing_of
 from importops.errors import (
@@ -43,10 +46,12 @@ from importops.models import (
     Phase,
     Status,
 )
-from importops.models.operations import ENDED, IMPORTING, LOADING, STATUS_OF_PHASE
+from importops.models.operations import ENDED, IMPORTING, LOADING, STATUS_OF_PHASE, UNDOING
 from importops.records import NAME_LIMIT, BadRecord, Cursor, repair_text, short_place
 
 MOST_STALLED_CLAIMS = 5
+DISK_EVERY = 1.0
+"""Seconds between two looks at how much room the disk has."""
 QUEUE_GRACE = timedelta(seconds=30)
 """How long the sweeper leaves a slice alone that was just put on the queue."""
 
@@ -99,6 +104,7 @@ class Work:
         self._on_batch = on_batch
         self._refreshed_at = 0.0
         self._last_commit = 0.0
+        self._disk_seen_at = 0.0
 
     @property
     def stage(self) -> ImportFailure.Stage:
@@ -113,8 +119,10 @@ class Work:
         """One transaction: the rows written inside, then failures and checkpoint, or nothing at all.
 
         Raises `SliceLost` or `OperationStopped` when the fence has fallen (nothing is committed),
-        `WorkerStopping` after a committed batch when this process has been asked to stop.
+        `WorkerStopping` after a committed batch when this process has been asked to stop,
+        `MustWait` before anything is written when the disk is nearly full.
         """
+        self.mind_the_disk()
         batch = Batch()
         began = monotonic()
         with transaction.atomic():
@@ -132,6 +140,13 @@ class Work:
         self._tell()
         if self._stop():
             raise WorkerStopping
+
+    def mind_the_disk(self) -> None:
+        """Raise `MustWait` while our disk is nearly full; undoing goes on, it is how one makes room."""
+        if self.slice.phase in UNDOING or monotonic() - self._disk_seen_at < DISK_EVERY:
+            return
+        mind_the_disk()
+        self._disk_seen_at = monotonic()
 
     def _tell(self) -> None:
         if monotonic() - self._refreshed_at >= conf().refresh_seconds:
@@ -197,8 +212,15 @@ class Work:
         def renew() -> None:
             try:
                 while not over.wait(conf().lease_seconds / 4):
-                    extend_lease(self.slice)
-                    self._on_batch()
+                    try:
+                        extend_lease(self.slice)
+                        self._on_batch()
+                    except Exception as error:
+                        # The next turn tries again; a lease that ran out costs a second reading.
+                        if (reason := reason_to_wait(error)) is None:
+                            raise
+                        remind("a lease could not be renewed", reason)
+                        mend_connection()
             finally:
                 connection.close()
 
@@ -266,9 +288,16 @@ def finish_slice(work: Work) -> None:
     ).update(status=ImportSlice.Status.DONE, finished_at=timezone.now(), lease_until=None)
 
 
-def release_slice(piece: ImportSlice, *, wait: float = 0, keep_stalled: bool = False) -> bool:
-    """Give the slice back; others may have it after `wait` seconds. False: it was not ours any more."""
-    changes = {} if keep_stalled else {"stalled": 0}
+def release_slice(
+    piece: ImportSlice, *, wait: float = 0, keep_stalled: bool = False, forgive: bool = False
+) -> bool:
+    """Give the slice back; others may have it after `wait` seconds. False: it was not ours any more.
+
+    `keep_stalled`: it may be the slice's own fault. `forgive`: it was not, this claim does not count.
+    """
+    changes: dict[str, Any] = {} if keep_stalled else {"stalled": 0}
+    if forgive:
+        changes = {"stalled": Greatest(F("stalled") - 1, 0)}
     return bool(
         ImportSlice.objects.filter(
             pk=piece.pk, attempt=piece.attempt, status=ImportSlice.Status.RUNNING

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from django.core.files.storage import default_storage
+from django.db import connection
 
 from importops.conf import conf
 from importops.engine.shared_index import fetch_index, made_at, share_index
-from importops.errors import FileMissing, MustWait, SourceChanged
+from importops.errors import FileMissing, ImportopsError, MustWait, SourceChanged
 from importops.importers.base import FileImporter
 from importops.importers.registry import importer_class
 from importops.models import ImportOperation
@@ -34,16 +35,12 @@ def is_storage_elsewhere() -> bool:
 def local_path(operation: ImportOperation) -> Path | None:
     """Where the export lies on this machine; None when it is in a storage elsewhere.
 
-    Raises `FileMissing` when it should be here and is not; `MustWait` for a file that is read where
-    it lies, which another machine may well have.
+    Raises `FileMissing` when it should be here and is not; `MustWait` when its whole folder is gone, as
+    that of a disk which is not there at the moment, and for a file that is read where it lies, which
+    another machine may well have.
     """
     if operation.archive_path:
         path = Path(operation.archive_path)
-        if not path.is_file():
-            raise MustWait(
-                f"The export file {path} is not on this machine ({socket.gethostname()}). Put it back "
-                "or work on the import where it is; it goes on by itself."
-            )
     else:
         try:
             path = Path(operation.archive.path)
@@ -52,8 +49,22 @@ def local_path(operation: ImportOperation) -> Path | None:
         except ValueError as error:
             raise FileMissing(f"The export of {operation.public_id} was removed.") from error
     if not path.is_file():
-        raise FileMissing(f"The export file {path} is no longer there.")
+        raise _why_not_here(path, bool(operation.archive_path))
     return path
+
+
+def _why_not_here(path: Path, in_place: bool) -> ImportopsError:
+    if in_place and connection.vendor != "sqlite":  # which only one machine can have
+        return MustWait(
+            f"The export file {path} is not on this machine ({socket.gethostname()}). Put it back "
+            "or work on the import where it is; it goes on by itself."
+        )
+    if not path.parent.is_dir():
+        return MustWait(
+            f"The folder {path.parent} of the export is not there. If it is on a disk or a "
+            "share, connect that again; the import goes on by itself."
+        )
+    return FileMissing(f"The export file {path} is no longer there.")
 
 
 def index_path(operation: ImportOperation) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.core.management.base import CommandError, OutputWrapper
+from django.db import DatabaseError, InterfaceError
 
 from importops.actions.operations import cancel_operation
 from importops.engine.running import run_operation
@@ -43,11 +44,17 @@ class Foreground:
             with interruption, progress_line(self._progress_to) as line:
                 run_operation(operation, on_progress=line.show, stop=interruption)
         except WorkerStopping:
-            with refusals():
-                cancel_operation(operation)
-            raise stopped("Stopped.", operation) from None
+            raise stopped(self._give_up(operation), operation) from None
         except KeyboardInterrupt:
             raise stopped("Stopped in the middle of a batch.", operation) from None
+
+    def _give_up(self, operation: ImportOperation) -> str:
+        try:
+            with refusals():
+                cancel_operation(operation)
+        except (DatabaseError, InterfaceError) as error:
+            return f"Stopped, but not cancelled: a worker may go on with it ({error})."
+        return "Stopped."
 
     def _tell_of_second_signal(self) -> None:
         self._words_to.write("Stopping after this batch. Once more to stop at once.")

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from importops.engine.pace import pace_of
-from importops.engine.progress import counts, percent, read_bytes
+from importops.engine.progress import counts, paused, percent, read_bytes
 from importops.models import ImportOperation, Phase, Status
 from importops.models.operations import ENDED
 
@@ -51,6 +51,8 @@ def doing(operation: ImportOperation) -> str:
     """The phase, for a person."""
     if operation.is_cancelling:
         return "cancelling"
+    if paused(operation) is not None:
+        return "waiting"
     if is_working(operation):
         return str(operation.get_phase_display())
     return str(operation.get_status_display())
@@ -131,7 +133,7 @@ class ProgressLines:
         return None
 
     def show(self, operation: ImportOperation) -> None:
-        phase, now = doing(operation), time.monotonic()
+        phase, now = paused(operation) or doing(operation), time.monotonic()
         if phase == self._last and now - self._told_at < LINE_EVERY:
             return
         done = share_done(operation)
@@ -155,6 +157,7 @@ class ProgressBar:
             refresh_per_second=4,
         )
         self._task: TaskID | None = None
+        self._reason: str | None = None
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -169,6 +172,11 @@ class ProgressBar:
         self._bar.stop()
 
     def show(self, operation: ImportOperation) -> None:
+        reason = paused(operation)
+        if reason and reason != self._reason:
+            # Above the bar, where the whole sentence has room.
+            self._bar.console.print(reason, markup=False)
+        self._reason = reason
         done = share_done(operation)
         shown: dict[str, Any] = {
             "description": doing(operation),

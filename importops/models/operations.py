@@ -104,6 +104,8 @@ STATUS_OF_PHASE = {
     Phase.MERGING: Status.IMPORTING_USERS,
 }
 
+UNDOING = (Phase.UNDO_MESSAGES, Phase.UNDO_ROOMS, Phase.UNDO_USERS)
+
 
 class ImportOperationQuerySet(models.QuerySet["ImportOperation"]):
     def importing(self) -> Self:

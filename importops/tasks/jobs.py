@@ -13,7 +13,7 @@ from django.db import transaction
 from django_tasks import task
 
 from importops.engine.running import run_slice
-from importops.errors import WorkerStopping
+from importops.errors import MustWait, WorkerStopping
 
 stopping = threading.Event()
 """Set when this process has been asked to end: the slice at hand ends with its present batch."""
@@ -24,8 +24,8 @@ def work_on_slice(slice_id: int) -> None:
     """Run a slice, then queue what it made possible."""
     try:
         made = run_slice(slice_id, stop=stopping.is_set)
-    except WorkerStopping:
-        return
+    except (WorkerStopping, MustWait):
+        return  # the sweeper finds it again
     enqueue_slices(made)
 
 

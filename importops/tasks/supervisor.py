@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -68,16 +69,18 @@ class Child:
         self.started_at = time.monotonic()
         if self.beats:
             first = time.time() + START_WITHIN
-            path = heartbeat_path(self.process.pid)
-            path.touch()
-            os.utime(path, (first, first))
+            # On a full disk it may have to go without; it is then not watched, until it beats.
+            with suppress(OSError):
+                path = heartbeat_path(self.process.pid)
+                path.touch()
+                os.utime(path, (first, first))
 
     def look(self) -> None:
         """Start it, or start it again; a child that dies at once is given more and more time."""
         now = time.monotonic()
         if self.process is None:
             if now >= self.start_after:
-                self.start()
+                self._try_to_start(now)
             return
         code = self.process.poll()
         if code is None:
@@ -90,13 +93,21 @@ class Child:
         logger.warning("%s ended with %s; starting it again in %.0f s", self.name, code, delay)
         self.process, self.start_after = None, now + delay
 
+    def _try_to_start(self, now: float) -> None:
+        try:
+            self.start()
+        except OSError as error:
+            # No memory, or too many processes: that passes, and the others go on.
+            logger.error("%s cannot be started: %s", self.name, error)
+            self.start_after = now + MOST_RESTART_DELAY
+
     def check_heartbeat(self) -> None:
         """Kill a child that was stopped while it may hold the database: no fence can free that."""
         if not self.beats or self.process is None:
             return
         try:
             silent = time.time() - heartbeat_path(self.process.pid).stat().st_mtime
-        except FileNotFoundError:
+        except OSError:
             return
         if silent > conf().lease_seconds:
             logger.error("%s has been silent for %.0f s; replacing it", self.name, silent)
@@ -124,7 +135,8 @@ class Child:
 
     def forget(self) -> None:
         if self.beats and self.process is not None:
-            heartbeat_path(self.process.pid).unlink(missing_ok=True)
+            with suppress(OSError):
+                heartbeat_path(self.process.pid).unlink(missing_ok=True)
 
 
 class Supervisor:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db import OperationalError, close_old_connections
+from django.db import close_old_connections
 from django.db.models import F, Q
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from importops.conf import conf
+from importops.engine.outside import mend_connection, reason_to_wait, remind
 from importops.engine.progress import worker_seen
 from importops.engine.running import advance
 from importops.engine.slices import QUEUE_GRACE, settle_stopped
+from importops.errors import MustWait
 from importops.models import ImportOperation, ImportSlice
 from importops.models.operations import ENDED
 from importops.tasks.jobs import enqueue_slices
@@ -40,17 +42,24 @@ class Sweeper:
             over.wait(conf().sweep_seconds)
 
     def turn(self) -> None:
-        """One round. A database that is away is left for the next one."""
-        try:
-            worker_seen()
-            self.requeue_slices()
-            self.settle_operations()
-            self.forget_results()
-            self.remove_leftovers()
-        except OperationalError as error:
-            logger.warning("the database is away: %s", error)
+        """One round. What outside prevents (the database is away) is left for the next one."""
+        worker_seen()
+        for step in (
+            self.requeue_slices,
+            self.settle_operations,
+            self.forget_results,
+            self.remove_leftovers,
+        ):
+            try:
+                step()
+            except Exception as error:
+                # One that cannot be done keeps none of the others from being done.
+                if (reason := reason_to_wait(error)) is None:
+                    raise
+                remind(f"sweeping ({step.__name__})", reason)
+                mend_connection()
 
-    def requeue_slices(self) -> int:
+    def requeue_slices(self) -> None:
         """Queue slices that are ready, or whose worker has gone silent, and that nobody queued lately."""
         now = timezone.now()
         # A lease that ran out is not left alone as what was just queued is: nobody works on it.
@@ -64,13 +73,10 @@ class Sweeper:
             .of_active_operations()
             .filter(Q(look_again_at__lte=now) | abandoned)
         )
-        queued = 0
         for pk in list(waiting.order_by("pk").values_list("pk", flat=True)[:100]):
             # Of several sweepers one moves the time on, so a long queue does not fill with copies.
             if waiting.filter(pk=pk).update(look_again_at=now + QUEUE_GRACE):
                 enqueue_slices([pk])
-                queued += 1
-        return queued
 
     def settle_operations(self) -> None:
         """Bring operations on whose last worker died between finishing a slice and saying so."""
@@ -78,7 +84,8 @@ class Sweeper:
         for pk in unsettled.exclude(cancel_requested_at=None).values_list("pk", flat=True):
             settle_stopped(pk)
         for pk in ImportOperation.objects.active().values_list("pk", flat=True):
-            enqueue_slices(advance(pk))
+            with suppress(MustWait):
+                enqueue_slices(advance(pk))
 
     def remove_leftovers(self) -> None:
         """What processes that were killed left behind: parts of uploads, signs of life. Nothing of
@@ -86,12 +93,14 @@ class Sweeper:
         before = (timezone.now() - LEFTOVERS_KEPT).timestamp()
         for folder in (Path(settings.FILE_UPLOAD_TEMP_DIR), conf().data_dir / "run"):
             for path in folder.glob("*"):
-                with contextlib.suppress(FileNotFoundError):
+                with suppress(FileNotFoundError):
                     if path.stat().st_mtime < before:
                         path.unlink()
 
     def forget_results(self) -> None:
-        """The queue's own records of finished tasks are of no use to anybody after a day."""
-        DBTaskResult.objects.finished().filter(
-            finished_at__lt=timezone.now() - RESULTS_KEPT
-        ).delete()
+        """The queue's own records of finished tasks are of no use to anybody after a day; nor are those
+        of tasks that run no more, because their worker was killed: the queue never looks at them again.
+        """
+        before = timezone.now() - RESULTS_KEPT
+        DBTaskResult.objects.finished().filter(finished_at__lt=before).delete()
+        DBTaskResult.objects.running().filter(started_at__lt=before).delete()

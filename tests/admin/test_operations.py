@@ -213,3 +213,15 @@ def test_the_detail_tells_what_was_chosen(
 ) -> None:
     operation = running(selection=selection)
     assert text in root_client.get(change_url(operation)).content.decode()
+
+
+def test_a_page_says_why_an_import_waits(root_client: Client, alice: User) -> None:
+    operation = running(user=alice, paused_because="The disk is full.")
+    assert (
+        "The import waits: The disk is full."
+        in root_client.get(change_url(operation)).content.decode()
+    )
+
+    operation.paused_because = ""
+    operation.save()
+    assert "The import waits" not in root_client.get(change_url(operation)).content.decode()

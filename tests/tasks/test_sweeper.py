@@ -205,3 +205,31 @@ def test_what_killed_processes_left_behind_goes_after_a_day(uploads: Path, db: N
     Sweeper().turn()
 
     assert list(uploads.iterdir()) == [new]
+
+
+def test_tasks_of_killed_workers_are_forgotten_after_a_day(running: ImportOperation) -> None:
+    """The queue itself never looks at a task again that was running when its worker was killed."""
+    for hours in (1, 25):
+        DBTaskResult.objects.create(
+            status="RUNNING",
+            args_kwargs={"args": [hours], "kwargs": {}},
+            task_path="importops.tasks.jobs.work_on_slice",
+            backend_name="default",
+            run_after=timezone.now(),
+            started_at=timezone.now() - timedelta(hours=hours),
+        )
+    Sweeper().turn()
+
+    assert [row.args_kwargs["args"] for row in DBTaskResult.objects.all()] == [[1]]
+
+
+def test_a_full_disk_under_the_cache_stops_no_round(
+    running: ImportOperation, sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("importops.engine.progress.cache.set", full)
+    piece = piece_of(running)
+
+    assert sweep() == [piece.pk]

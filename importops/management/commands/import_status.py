@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from importops.engine.progress import worker_alive
+from importops.engine.progress import paused, worker_alive
 from importops.management.arguments import add_operation_argument, operation_called
 from importops.management.outcome import (
     refuse_unless_well,
@@ -62,6 +62,8 @@ class Command(BaseCommand):
         self.stdout.write(f"{operation.type}, {operation.file or 'no file'}")
         if not is_at_rest(operation):
             self.stdout.write(f"{doing(operation)}: {particulars(operation)}")
+            if (reason := paused(operation)) is not None:
+                self.stdout.write(reason)
             if not worker_alive():
                 self.stdout.write(
                     "No worker has been heard of for half a minute. Unless a command imports in "
