@@ -163,6 +163,8 @@ def require_source(slice_id: int) -> None:
     if operation is not None and operation.archive_path and operation.phase in READING:
         try:
             local_path(operation)
+        except FileMissing:
+            return  # which fails it, once the slice is ours
         except MustWait as error:
             show_pause(operation.pk, error.message)
             raise

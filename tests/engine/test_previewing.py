@@ -331,7 +331,7 @@ def test_it_may_be_stopped_anywhere_and_counts_nothing_twice(tmp_path: Path, ali
     )
     operation = prepare(path, alice)
     preview(operation)
-    undisturbed = operation.preview["tally"]
+    undisturbed = without_times(operation.preview["tally"])
     preview_operation(operation, EVERYTHING, alice, queue=False)
     stops = 0
     while operation.preview["state"] == "running" and stops < 100:
@@ -342,8 +342,13 @@ def test_it_may_be_stopped_anywhere_and_counts_nothing_twice(tmp_path: Path, ali
         operation.refresh_from_db()
 
     assert stops > 3
-    assert operation.preview["tally"] == undisturbed
+    assert without_times(operation.preview["tally"]) == undisturbed
     assert undisturbed["messages.skipped.duplicate"] == 9
+
+
+def without_times(tally: dict[str, int]) -> dict[str, int]:
+    """Without how many batches there were, and how long they took."""
+    return {key: number for key, number in tally.items() if not key.startswith("batch")}
 
 
 def asked_for_the(time: int) -> Callable[[], bool]:
@@ -421,11 +426,14 @@ def test_the_sweeper_takes_up_what_a_dead_worker_left(tmp_path: Path, alice: Use
     assert piece is not None
     long_ago = timezone.now() - timedelta(minutes=5)
     operation.slices.update(lease_until=long_ago, look_again_at=long_ago)
-    assert Sweeper().requeue_slices() == 1
+    Sweeper().requeue_slices()
+    piece.refresh_from_db()
+    assert piece.look_again_at > timezone.now()
     run_operation(operation)
     assert operation.preview["state"] == "done"
 
 
+@pytest.mark.sqlite  # elsewhere another machine may have the file
 def test_without_the_export_it_fails_alone(tmp_path: Path, alice: User) -> None:
     path = slack_zip(
         tmp_path / "export.zip",
