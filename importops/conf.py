@@ -46,6 +46,8 @@ class Conf:
     # How the engine works.
     batch_rows: int = 1000
     """Rows written in one transaction."""
+    reader_process_bytes: int = 16 * MIB
+    """Unpacked size of a part from which on its messages are read by a second process."""
     lease_seconds: int = 20
     """How long a slice stays claimed without a committed batch before others may take it over."""
     sweep_seconds: int = 5

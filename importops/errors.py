@@ -171,6 +171,12 @@ class EntryTooLarge(EntryError):
     code = "importer-entry-too-large"
 
 
+class ReaderDied(ImportopsError):
+    """The process that reads the export ended in the middle; this part of the import is tried again."""
+
+    code = "error-import-reader-died"
+
+
 # A slice of work has to stop; nothing is wrong with the data.
 
 

@@ -48,3 +48,8 @@ def start(operation: ImportOperation, selection: dict[str, Any] | None = None) -
     """Import from a prepared operation, to its end."""
     start_operation(operation, selection or EVERYTHING, operation.user, queue=False)
     run_operation(operation)
+
+
+def without_times(tally: dict[str, int]) -> dict[str, int]:
+    """Without how many batches there were, and how long they took."""
+    return {key: number for key, number in tally.items() if not key.startswith("batch")}

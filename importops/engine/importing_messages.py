@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-import msgspec
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 
 from importops.conf import conf
 from importops.engine.preparing import span_of
+from importops.engine.reader_process import ReaderProcess
+from importops.engine.reading import ReadBatch, Reading, read_rows, with_authors
 from importops.engine.resolve import UserDirectory
-from importops.engine.rows import moment_text, reactions_json
-from importops.engine.selecting import DateRange, date_range
+from importops.engine.rows import Row
+from importops.engine.selecting import date_range
 from importops.engine.slices import Batch, Work
-from importops.engine.sources import open_source
-from importops.engine.writers import FileRow, MessageRow, Writer, writer_for
-from importops.importers.base import Directory
-from importops.models import File, ImportOperation, RoomImportId, StagedRecord
-from importops.records import NAME_LIMIT, Chunk, FileRecord, MessageRecord
+from importops.engine.sources import local_files, open_source
+from importops.engine.writers import Writer, writer_for
+from importops.models import ImportOperation, ImportSlice, RoomImportId, StagedRecord
 
-EVERYBODY = ("all", "here")
 MOST_STAND_INS = 200
 
 
@@ -47,44 +45,60 @@ class Rooms:
 
 def import_messages(work: Work) -> None:
     """Write one span's messages and files. Its cursor is the importer's."""
-    operation = work.operation
-    rooms = Rooms(operation)
-    users = UserDirectory(operation)
-    directory = Directory(usernames=users, room_names=rooms.names, folders=rooms.folders)
-    writer = writer_for(operation.pk)
-    maker = RowMaker(rooms, users, Sieve(date_range(operation.selection)), writer)
+    with ExitStack() as stack:
+        files = local_files(work.operation) if is_read_apart(work.slice) else None
+        # Before the look-ups: it gets ready meanwhile.
+        reader = stack.enter_context(ReaderProcess()) if files else None
+        source = stack.enter_context(open_source(work.operation))
+        users = UserDirectory(work.operation)
+        reading = what_to_read(work, users)
+        if reader and files:
+            key, limits = work.operation.importer_key, conf().limits()
+            batches = reader.read(key, *files, limits, reading)
+        else:
+            batches = read_rows(source, reading)
+        write_batches(work, users, batches)
+
+
+def is_read_apart(piece: ImportSlice) -> bool:
+    """Whether a second process reads: for a slice that is worth its start, and only the first time at
+    one place. If it could not get further it is tried without."""
+    return piece.weight >= conf().reader_process_bytes and piece.stalled <= 1
+
+
+def what_to_read(work: Work, users: UserDirectory) -> Reading:
+    rooms = Rooms(work.operation)
     span = span_of(work)
-    with open_source(operation) as source:
-        chunks = source.messages(span, work.cursor or span.start, directory)
-        for some in gathered(chunks, conf().batch_rows):
-            let_authors_in(work, users, some)
-            rows, files, batch_of = maker.make(some)
-            with work.batch() as batch:
-                batch.cursor = some[-1].cursor
-                batch.tally.update(batch_of.tally)
-                for failure in batch_of.failures:
-                    batch.fail(failure)
-                write(writer, rows, files, batch)
+    return Reading(
+        operation_id=work.operation.pk,
+        span=span,
+        cursor=work.cursor or span.start,
+        batch_rows=conf().batch_rows,
+        wanted=date_range(work.operation.selection),
+        # As they are now: what a text says must not depend on who was let in while it was read.
+        usernames={import_id: name for import_id in users if (name := users.get(import_id))},
+        user_keys=dict(users.keys_by_id),
+        room_names=rooms.names,
+        room_keys=rooms.key_of,
+        folders=rooms.folders,
+    )
 
 
-def gathered(chunks: Iterator[Chunk], size: int) -> Iterator[list[Chunk]]:
-    """Chunks in groups of about `size` records: small rooms share a transaction."""
-    some: list[Chunk] = []
-    records = 0
-    for chunk in chunks:
-        some.append(chunk)
-        # What is only read or skipped counts a little too, so that the cursor moves on.
-        records += len(chunk.records) + len(chunk.failures) + 1
-        if records >= size:
-            yield some
-            some, records = [], 0
-    if some:
-        yield some
+def write_batches(work: Work, users: UserDirectory, batches: Iterable[ReadBatch]) -> None:
+    writer = writer_for(work.operation.pk)
+    for some in batches:
+        authors = let_authors_in(work, users, some.strangers)
+        messages = with_authors(some.messages, authors)
+        with work.batch() as batch:
+            batch.cursor = some.cursor
+            batch.tally.update(some.tally)
+            for failure in some.failures:
+                batch.fail(failure)
+            write(writer, messages, some.files, batch)
 
 
-def let_authors_in(work: Work, users: UserDirectory, chunks: Sequence[Chunk]) -> None:
-    """Make accounts for those authors of `chunks` who have none, in transactions of their own."""
-    authors = {record.author for chunk in chunks for record in chunk.records}
+def let_authors_in(work: Work, users: UserDirectory, authors: Sequence[str]) -> list[int]:
+    """Our keys of `authors`; accounts are made for those who have none, in transactions of their own."""
     strangers = sorted(users.missing(authors))
     for start in range(0, len(strangers), MOST_STAND_INS):
         some = strangers[start : start + MOST_STAND_INS]
@@ -92,143 +106,10 @@ def let_authors_in(work: Work, users: UserDirectory, chunks: Sequence[Chunk]) ->
             users.make_stand_ins(some, batch)
     if strangers:
         users.missing(strangers)
+    return [users.keys_by_id[author] for author in authors]
 
 
-class Sieve:
-    """Says which records of a chunk go in; the others are counted in the batch, by reason."""
-
-    def __init__(self, wanted: DateRange) -> None:
-        self.wanted = wanted
-
-    def sift(self, chunk: Chunk, batch: Batch, *, room_failed: bool) -> list[MessageRecord]:
-        batch.add("read", chunk.read)
-        batch.add("repaired", chunk.repaired)
-        for reason, number in chunk.skipped.items():
-            batch.add(f"messages.skipped.{reason}", number)
-        batch.add("files.skipped.message-skipped", chunk.skipped_files)
-        batch.failures.extend(chunk.failures)
-        return self.keep(chunk.records, batch, room_failed=room_failed)
-
-    def keep(
-        self, records: list[MessageRecord], batch: Batch, *, room_failed: bool
-    ) -> list[MessageRecord]:
-        if room_failed:
-            _leave_out(records, "room-failed", batch)
-            return []
-        if not self.wanted:
-            return records
-        holds = self.wanted.holds
-        _leave_out([r for r in records if not holds(r.sent_at)], "outside-dates", batch)
-        return [record for record in records if holds(record.sent_at)]
-
-
-def _leave_out(records: Sequence[MessageRecord], reason: str, batch: Batch) -> None:
-    batch.add(f"messages.skipped.{reason}", len(records))
-    batch.add(
-        f"files.skipped.{reason}",
-        sum(len(record.files or ()) for record in records),
-    )
-
-
-class RowMaker:
-    """Turns records into rows; what it leaves out is counted or kept as a failure."""
-
-    def __init__(self, rooms: Rooms, users: UserDirectory, sieve: Sieve, writer: Writer) -> None:
-        self.rooms = rooms
-        self.users = users
-        self.sieve = sieve
-        self.operation_id = writer.operation_id
-        self._mention_texts: dict[str, str] = {}
-
-    def make(self, chunks: Sequence[Chunk]) -> tuple[list[MessageRow], list[FileRow], Batch]:
-        rows: list[MessageRow] = []
-        files: list[FileRow] = []
-        batch = Batch()
-        for chunk in chunks:
-            room_id = self.rooms.key_of.get(chunk.room)
-            records = self.sieve.sift(chunk, batch, room_failed=room_id is None)
-            if room_id is None:
-                continue
-            rows += self._rows(room_id, records)
-            files += [
-                file_row(room_id, record.source_id, file)
-                for record in records
-                if record.files
-                for file in record.files
-            ]
-        return rows, files, batch
-
-    def _rows(self, room_id: int, records: Sequence[MessageRecord]) -> list[MessageRow]:
-        # Half a million times in a usual import: no call that can be done without.
-        keys, moment = self.users.keys_by_id, moment_text
-        return [
-            MessageRow(
-                room_id,
-                keys[record.author],
-                record.source_id,
-                moment(record.sent_at),
-                record.text,
-                record.type,
-                record.alias,
-                record.thread_source_id,
-                None if record.edited_at is None else moment(record.edited_at),
-                (self.users.get(record.edited_by) or "") if record.edited_by else "",
-                self._reactions(record) if record.reactions else "{}",
-                self._mentions(record) if record.mentions else "[]",
-                msgspec.json.encode(record.attachments).decode() if record.attachments else "[]",
-                self.operation_id,
-            )
-            for record in records
-        ]
-
-    def _reactions(self, record: MessageRecord) -> str:
-        name_of = self.users.get
-        # Who reacted but is nowhere in the export keeps the id: a lost vote would be a lie.
-        return reactions_json(
-            (name, {name_of(user) or user for user in users})
-            for name, users in record.reactions or ()
-        )
-
-    def _mentions(self, record: MessageRecord) -> str:
-        texts = [self._mention(item) for item in record.mentions or ()]
-        return f"[{','.join(filter(None, texts))}]"
-
-    def _mention(self, import_id: str) -> str:
-        """One mention as JSON, remembered: the same few people are named all the time."""
-        text = self._mention_texts.get(import_id)
-        if text is None:
-            if import_id in EVERYBODY:
-                name, kind = import_id, "group"
-            else:
-                name, kind = self.users.get(import_id) or "", "user"
-            mention = {"username": name, "name": name, "type": kind}
-            text = msgspec.json.encode(mention).decode() if name else ""
-            self._mention_texts[import_id] = text
-        return text
-
-
-def file_row(room_id: int, message_source_id: str, file: FileRecord) -> FileRow:
-    if file.problem or not file.url:
-        status, problem = File.Status.FAILED, file.problem or "the export has no link"
-    elif file.external:
-        status, problem = File.Status.DONE, ""
-    else:
-        status, problem = File.Status.PENDING, ""
-    return FileRow(
-        room_id,
-        message_source_id[:NAME_LIMIT],
-        file.source_id[:NAME_LIMIT],
-        file.name[:NAME_LIMIT],
-        file.mime_type[:NAME_LIMIT],
-        max(0, min(file.size, 2**62)),
-        file.url,
-        str(status),
-        file.external,
-        problem[:NAME_LIMIT],
-    )
-
-
-def write(writer: Writer, rows: list[MessageRow], files: list[FileRow], batch: Batch) -> None:
+def write(writer: Writer, rows: Sequence[Row], files: Sequence[Row], batch: Batch) -> None:
     for kind, counts in (
         ("messages", writer.write_messages(rows) if rows else {}),
         ("files", writer.write_files(files) if files else {}),

@@ -13,9 +13,8 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef
 
-from importops.engine.importing_messages import Sieve
+from importops.engine.reading import DateRange, Sieve
 from importops.engine.resolve_rooms import RoomMatch
-from importops.engine.selecting import DateRange
 from importops.engine.slices import Batch, Work
 from importops.engine.sources import open_source
 from importops.engine.writers.base import rows_of

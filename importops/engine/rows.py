@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
+
+Row = tuple[Any, ...]
+"""A `MessageRow` or `FileRow`, or a plain tuple like one: making the named kind takes time."""
 
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 

@@ -12,28 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from importops.engine.reading import DateRange
 from importops.errors import InvalidSelection
 from importops.models import ImportOperation, StagedRecord
 
 DIRECT_MESSAGES = "__directMessages__"
 DESELECTED = "deselected"
 AT_ONCE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class DateRange:
-    """Which messages are wanted, in microseconds since the epoch; `until` is not included."""
-
-    since: int | None
-    until: int | None
-
-    def __bool__(self) -> bool:
-        return self.since is not None or self.until is not None
-
-    def holds(self, sent_at: int) -> bool:
-        return (self.since is None or sent_at >= self.since) and (
-            self.until is None or sent_at < self.until
-        )
 
 
 def date_range(selection: dict[str, Any]) -> DateRange:

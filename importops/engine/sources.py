@@ -74,6 +74,13 @@ def index_path(operation: ImportOperation) -> Path:
     return folder / f"{operation.public_id}.index"
 
 
+def local_files(operation: ImportOperation) -> tuple[Path, Path] | None:
+    """The export and its index as files that another process of this machine can open; None when the
+    export is not a file here."""
+    path = local_path(operation)
+    return None if path is None else (path, index_path(operation))
+
+
 def fingerprint(source: BinaryIO) -> str:
     """What tells this file from a changed one without reading all of it: size, start and end."""
     size = source.seek(0, os.SEEK_END)

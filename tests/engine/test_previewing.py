@@ -49,7 +49,7 @@ from tests.exports import (
     slack_zip,
 )
 from tests.factories import RoomFactory, UserEmailFactory, UserFactory
-from tests.journeys import EVERYTHING, adds_up, import_all, prepare, preview, start
+from tests.journeys import EVERYTHING, adds_up, import_all, prepare, preview, start, without_times
 
 pytestmark = pytest.mark.django_db
 
@@ -344,11 +344,6 @@ def test_it_may_be_stopped_anywhere_and_counts_nothing_twice(tmp_path: Path, ali
     assert stops > 3
     assert without_times(operation.preview["tally"]) == undisturbed
     assert undisturbed["messages.skipped.duplicate"] == 9
-
-
-def without_times(tally: dict[str, int]) -> dict[str, int]:
-    """Without how many batches there were, and how long they took."""
-    return {key: number for key, number in tally.items() if not key.startswith("batch")}
 
 
 def asked_for_the(time: int) -> Callable[[], bool]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 
-from importops.engine.rows import FileRow, MessageRow
+from importops.engine.rows import Row
 
 
 class Writer(ABC):
@@ -23,13 +23,13 @@ class Writer(ABC):
         self.operation_id = operation_id
 
     @abstractmethod
-    def write_messages(self, rows: Sequence[MessageRow]) -> Counter[str]:
-        """Insert `rows`, merge those that are there already. Counts: `created`, `updated`,
+    def write_messages(self, rows: Sequence[Row]) -> Counter[str]:
+        """Insert `rows` (`MessageRow`s), merge those that are there already. Counts: `created`, `updated`,
         `skipped.unchanged`, and `skipped.duplicate` for one that this operation brought before."""
 
     @abstractmethod
-    def write_files(self, rows: Sequence[FileRow]) -> Counter[str]:
-        """Insert `rows`; one that is there stays as it is. Counts: `created`, `skipped.unchanged`."""
+    def write_files(self, rows: Sequence[Row]) -> Counter[str]:
+        """Insert `rows` (`FileRow`s); one that is there stays as it is. Counts: `created`, `skipped.unchanged`."""
 
     @abstractmethod
     def write_memberships(self, room_id: int, user_ids: Sequence[int]) -> int:

@@ -19,7 +19,7 @@ import msgspec
 from django.db import connection
 from django.db.transaction import TransactionManagementError
 
-from importops.engine.rows import FileRow, MessageRow, moment_text, reactions_json
+from importops.engine.rows import FileRow, MessageRow, Row, moment_text, reactions_json
 from importops.engine.writers.base import Writer, rows_of
 from importops.engine.writers.merge import Existing, merge
 
@@ -110,7 +110,7 @@ def copy_in(table: str, prepare: str, rows: Iterable[Sequence[Any]]) -> None:
 
 
 class PostgresqlWriter(Writer):
-    def write_messages(self, rows: Sequence[MessageRow]) -> Counter[str]:
+    def write_messages(self, rows: Sequence[Row]) -> Counter[str]:
         # Stable: of two with one key the first one in the export stays the first.
         rows = sorted(rows, key=_KEY)
         copy_in("importops_incoming_message", _INCOMING_MESSAGES, rows)
@@ -186,7 +186,7 @@ class PostgresqlWriter(Writer):
                 ],
             )
 
-    def write_files(self, rows: Sequence[FileRow]) -> Counter[str]:
+    def write_files(self, rows: Sequence[Row]) -> Counter[str]:
         if not rows:
             return Counter()
         in_order = sorted(rows, key=itemgetter(0, 1, 2))
@@ -200,9 +200,7 @@ class PostgresqlWriter(Writer):
         return execute(_INSERT_MEMBERSHIPS, [room_id, self.operation_id, list(user_ids)])
 
 
-def without_first(
-    rows: Iterable[MessageRow], created: set[tuple[Any, ...]]
-) -> Iterable[MessageRow]:
+def without_first(rows: Iterable[Row], created: set[tuple[Any, ...]]) -> Iterable[MessageRow]:
     """`rows` without those that were created: the first of each key in `created`."""
     for row in rows:
         if (key := _KEY(row)) in created:

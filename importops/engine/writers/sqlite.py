@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from django.db import connection
 
-from importops.engine.rows import FileRow, MessageRow
+from importops.engine.rows import MessageRow, Row
 from importops.engine.writers.base import Writer, rows_of
 from importops.engine.writers.merge import Existing, merge
 
@@ -48,7 +48,7 @@ def insert_messages(rows: int) -> str:
 
 
 class SqliteWriter(Writer):
-    def write_messages(self, rows: Sequence[MessageRow]) -> Counter[str]:
+    def write_messages(self, rows: Sequence[Row]) -> Counter[str]:
         before = rows_of("SELECT seq FROM sqlite_sequence WHERE name = 'importops_message'", [])
         created = 0
         with connection.wrap_database_errors:
@@ -61,11 +61,11 @@ class SqliteWriter(Writer):
             return Counter(created=created)
         return self._merge(rows, last_before=before[0][0] if before else 0)
 
-    def _merge(self, rows: Sequence[MessageRow], last_before: int) -> Counter[str]:
+    def _merge(self, rows: Sequence[Row], last_before: int) -> Counter[str]:
         """Some of `rows` were there: find out which, and merge those."""
         result: Counter[str] = Counter()
         changed = []
-        by_room = sorted(rows, key=attrgetter("room_id"))
+        by_room = sorted(map(MessageRow._make, rows), key=attrgetter("room_id"))
         for room_id, group in groupby(by_room, key=attrgetter("room_id")):
             of_room = list(group)
             there = self._existing(room_id, [row.source_id for row in of_room])
@@ -130,13 +130,13 @@ class SqliteWriter(Writer):
                 ],
             )
 
-    def write_files(self, rows: Sequence[FileRow]) -> Counter[str]:
+    def write_files(self, rows: Sequence[Row]) -> Counter[str]:
         if not rows:
             return Counter()
         with connection.cursor() as cursor:
             cursor.executemany(
                 _INSERT_FILE,
-                [(*row[2:], self.operation_id, row.room_id, row.message_source_id) for row in rows],
+                [(*row[2:], self.operation_id, row[0], row[1]) for row in rows],
             )
             created = cursor.rowcount
         return +Counter({"created": created, "skipped.unchanged": len(rows) - created})
