@@ -57,6 +57,12 @@ class ImporterNotDefined(ImportopsError):
         super().__init__(f"The importer ({key}) has no import class defined.", details=details)
 
 
+class NothingFailed(ImportopsError):
+    """Nothing failed in this import; there is nothing to try again."""
+
+    code = "error-import-nothing-failed"
+
+
 class InvalidSelection(ImportopsError):
     """The selection is not understood."""
 

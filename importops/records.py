@@ -230,6 +230,8 @@ class Chunk(msgspec.Struct):
     """Records left out on purpose, by reason (`subtype:bot_add`)."""
     skipped_files: int = 0
     """Files that records left out on purpose carried."""
+    left_out: list[tuple[str, int, str, int]] = []
+    """Each of these: entry, element, reason, files. For a retry, which has to know which they are."""
     repaired: int = 0
     """Texts in which NUL or lone surrogates were replaced."""
     read: int = 0
@@ -237,6 +239,10 @@ class Chunk(msgspec.Struct):
 
     def place(self, position: int) -> str:
         """Where `records[position]` stands in the source: `general/2024-01-02.json[17]`."""
+        return "{}[{}]".format(*self.element(position))
+
+    def element(self, position: int) -> tuple[str, int]:
+        """The entry that `records[position]` is in, and its number there."""
         run = bisect_right(self.places, position, key=itemgetter(0)) - 1
         first, name, element = self.places[run]
-        return f"{name}[{element + position - first}]"
+        return name, element + position - first

@@ -313,7 +313,7 @@ def resume_operation(operation: ImportOperation, *, queue: bool = True) -> None:
             f"The operation is {operation.get_status_display()}; there is nothing to resume."
         )
     try:
-        _reopen(operation, status)
+        reopen(operation, status)
     except IntegrityError:
         raise OperationInProgress from None
     made = advance(operation.pk)
@@ -322,8 +322,12 @@ def resume_operation(operation: ImportOperation, *, queue: bool = True) -> None:
         enqueue_slices([*made, *waiting.values_list("pk", flat=True)])
 
 
-def _reopen(operation: ImportOperation, status: Status) -> None:
-    """Make the operation the current one again, if it still is as it was seen and nobody is in the way."""
+def reopen(operation: ImportOperation, status: Status, **changes: Any) -> None:
+    """Make the operation the current one again, if it still is as it was seen and nobody is in the way.
+
+    Raises `OperationInProgress`, `OperationInvalid`, `InvalidOperationStatus`, and `IntegrityError` when
+    another one has just started.
+    """
     others = ImportOperation.objects.exclude(pk=operation.pk)
     with transaction.atomic():
         refuse_while_importing(others)
@@ -344,6 +348,7 @@ def _reopen(operation: ImportOperation, status: Status) -> None:
             progress={},
             paused_because="",
             updated_at=timezone.now(),
+            **changes,
         )
         if not reopened:
             raise InvalidOperationStatus(

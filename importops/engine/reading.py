@@ -73,13 +73,18 @@ class ReadBatch(NamedTuple):
 
 def read_rows(source: FileImporter, reading: Reading) -> Iterator[ReadBatch]:
     """The rows of `reading`'s span from its cursor on."""
-    directory = Directory(
-        usernames=reading.usernames, room_names=reading.room_names, folders=reading.folders
-    )
+    directory = directory_of(reading)
     maker = RowMaker(reading)
     chunks = source.messages(reading.span, reading.cursor, directory)
     for some in gathered(chunks, reading.batch_rows):
         yield maker.make(some)
+
+
+def directory_of(reading: Reading) -> Directory:
+    """What an importer needs to know of what is read."""
+    return Directory(
+        usernames=reading.usernames, room_names=reading.room_names, folders=reading.folders
+    )
 
 
 def gathered(chunks: Iterator[Chunk], size: int) -> Iterator[list[Chunk]]:

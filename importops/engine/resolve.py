@@ -324,7 +324,8 @@ class UserDirectory(Mapping[str, str]):
             row = staged.get(import_id)
             data = row.data if row else {}
             is_bot = data.get("type") == "bot"
-            username = names.take(self._hints.get(import_id) or stand_in_name(import_id))
+            wanted = (row.stand_in if row else "") or data.get("username")
+            username = names.take(wanted or stand_in_name(import_id))
             users.append(
                 User(
                     username=username,

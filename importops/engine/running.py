@@ -31,6 +31,8 @@ from importops.engine.preparing import (
 )
 from importops.engine.previewing import end_preview, fail_preview, preview
 from importops.engine.progress import counts, refresh_totals
+from importops.engine.retrying import end_retry, retry_rooms, retry_users
+from importops.engine.retrying_messages import plan_retry, retry_messages
 from importops.engine.slices import (
     MOST_STALLED_CLAIMS,
     Work,
@@ -85,6 +87,9 @@ STEPS: dict[Phase, Step] = {
     Phase.MESSAGES: Step(import_messages, Phase.FINISHING),
     Phase.FINISHING: Step(finish, Phase.NONE),
     Phase.PREVIEWING: Step(preview, Phase.NONE),
+    Phase.RETRY_USERS: Step(retry_users, Phase.RETRY_ROOMS),
+    Phase.RETRY_ROOMS: Step(retry_rooms, Phase.RETRY_MESSAGES),
+    Phase.RETRY_MESSAGES: Step(retry_messages, Phase.FINISHING),
 }
 
 
@@ -272,6 +277,8 @@ def plan(operation: ImportOperation, phase: Phase) -> list[tuple[Cursor, int, in
         # The same stretches that were counted, so that what was found there holds.
         counted = operation.slices.filter(phase=Phase.COUNTING).order_by("number")
         return list(counted.values_list("start", "stop", "weight"))
+    if phase == Phase.RETRY_MESSAGES:
+        return plan_retry(operation)
     return [] if phase == Phase.NONE else ONE_SLICE
 
 
@@ -279,6 +286,7 @@ def end_importing(operation: ImportOperation) -> None:
     """Everything was tried: the operation is done, with what failed kept and counted."""
     refresh_totals(operation.pk, force=True)
     operation.refresh_from_db()
+    end_retry(operation)
     notes = list(operation.notes)
     numbers = counts(operation)
     if not any(kind["created"] or kind["updated"] for kind in numbers.values()):
@@ -293,7 +301,10 @@ def end_importing(operation: ImportOperation) -> None:
             logger.error("operation %s does not add up: %s", operation.public_id, number)
     now = timezone.now()
     ImportOperation.objects.filter(pk=operation.pk).update(
-        status=Status.DONE, finished_at=now, updated_at=now, notes=notes
+        status=Status.DONE,
+        finished_at=now,
+        updated_at=now,
+        notes=list(dict.fromkeys(notes)),  # a retry ends like this a second time
     )
 
 

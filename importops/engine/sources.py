@@ -91,6 +91,20 @@ def fingerprint(source: BinaryIO) -> str:
     return digest.hexdigest()
 
 
+def check_source(operation: ImportOperation) -> None:
+    """Raise `FileMissing`, and `SourceChanged` when the file is not the one that was prepared."""
+    with open_checked(operation):
+        pass
+
+
+@contextmanager
+def open_checked(operation: ImportOperation) -> Iterator[BinaryIO]:
+    with open_bytes(operation) as file:
+        if operation.fingerprint and fingerprint(file) != operation.fingerprint:
+            raise SourceChanged
+        yield file
+
+
 def open_bytes(operation: ImportOperation) -> BinaryIO:
     """The export's own bytes, seekable; the caller closes them. Raises `FileMissing`."""
     path = local_path(operation)
@@ -107,9 +121,7 @@ def open_source(operation: ImportOperation) -> Iterator[FileImporter]:
     Raises `SourceError` for what cannot be an export, `FileMissing`, `SourceChanged` when the file
     is not the one that was prepared.
     """
-    with open_bytes(operation) as file:
-        if operation.fingerprint and fingerprint(file) != operation.fingerprint:
-            raise SourceChanged
+    with open_checked(operation) as file:
         source = _open_importer(operation, file)
         try:
             yield source

@@ -10,7 +10,7 @@ Reading happens in two passes, both resumable at any cursor:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Self
@@ -95,6 +95,12 @@ class FileImporter(ABC):
     @abstractmethod
     def spans(self) -> Iterator[Span]:
         """Stretches of messages, in the order they should be written."""
+
+    def spans_of(self, folders: Iterable[str], places: Iterable[str]) -> Iterator[Span]:
+        """For a retry: stretches with all messages of `folders` (`RoomRecord.folder`), and those with the
+        entries that `places` are in, whatever else is in them. Where a source cannot find them by
+        that, all of it."""
+        return self.spans()
 
     @abstractmethod
     def scan(

@@ -11,11 +11,11 @@ slack_threads    threads of replies that do not say theirs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from importops.importers.archive import open_archive
+from importops.importers.archive import Entry, open_archive
 from importops.importers.archive_index import shown
 from importops.importers.base import Directory, FileImporter, Limits, Span
 from importops.importers.slack_counting import Counter, add_heads
@@ -89,19 +89,13 @@ class SlackImporter(FileImporter):
 
     def spans(self) -> Iterator[Span]:
         """About 96 MB, unpacked, or 20,000 files each, cut between files."""
-        start = stop = weight = files = 0
-        for day in self._layout.days():
-            size = day.entry.size
-            if files and (files >= SPAN_ENTRIES or weight + size > SPAN_BYTES):
-                yield Span([start, 0], stop, weight)
-                weight = files = 0
-            if not files:
-                start = day.entry.number
-            stop = day.entry.number + 1
-            weight += size
-            files += 1
-        if files:
-            yield Span([start, 0], stop, weight)
+        return _cut(day.entry for day in self._layout.days())
+
+    def spans_of(self, folders: Iterable[str], places: Iterable[str]) -> Iterator[Span]:
+        for folder in folders:
+            yield from _cut(day.entry for day in self._layout.days_of(folder))
+        found = {entry.number: entry for place in places if (entry := self._layout.entry_of(place))}
+        yield from _cut((found[number] for number in sorted(found)), gaps=False)
 
     def scan(
         self,
@@ -150,6 +144,23 @@ class SlackImporter(FileImporter):
         if self._survey is None:
             self._survey = self._layout.survey()
         return self._survey
+
+
+def _cut(entries: Iterable[Entry], *, gaps: bool = True) -> Iterator[Span]:
+    """Stretches of these entries; without `gaps`, with nothing else in them."""
+    start = stop = weight = files = 0
+    for entry in entries:
+        full = files >= SPAN_ENTRIES or weight + entry.size > SPAN_BYTES
+        if files and (full or (entry.number != stop and not gaps)):
+            yield Span([start, 0], stop, weight)
+            weight = files = 0
+        if not files:
+            start = entry.number
+        stop = entry.number + 1
+        weight += entry.size
+        files += 1
+    if files:
+        yield Span([start, 0], stop, weight)
 
 
 def _chunks(

@@ -96,7 +96,7 @@ class DayReader(Generic[M]):
         try:
             data = self._archive.read(entry)
         except EntryError as error:
-            failures = [_unreadable(day, error)] if not start else []
+            failures = [_unreadable(day, error, 0)] if not start else []
             return iter([_last_batch(day, [], failures, 0)])
         messages = self._decode(data)
         if messages is None:
@@ -129,7 +129,7 @@ class DayReader(Generic[M]):
         """Batches of a file that is read element by element."""
         counter = _CountedChunks(chunks)
         elements: _Elements[Any] = _Elements()
-        number, begins = day.entry.number, -1
+        number, begins, index = day.entry.number, -1, start - 1
         try:
             for element in iter_array(counter, self._max_record, start):
                 if elements.full:
@@ -159,7 +159,7 @@ class DayReader(Generic[M]):
                     elements.messages.append(message)
                     elements.indexes.append(index)
         except EntryError as error:
-            elements.failures.append(_unreadable(day, error))
+            elements.failures.append(_unreadable(day, error, index + 1))
         yield _batch(day, [number + 1, 0], elements, counter.take())
 
 
@@ -230,8 +230,10 @@ def _bad_time(day: Day, index: int, value: Any) -> BadRecord:
     )
 
 
-def _unreadable(day: Day, error: EntryError) -> BadRecord:
-    return BadRecord(kind="message", place=day.name, code=error.code, message=error.message)
+def _unreadable(day: Day, error: EntryError, first: int) -> BadRecord:
+    """A file that cannot be read from element `first` on: `general/2024-01-02.json[17:]`."""
+    place = f"{day.name}[{first}:]" if first else day.name
+    return BadRecord(kind="message", place=place, code=error.code, message=error.message)
 
 
 def _raw(value: Any) -> str:

@@ -23,6 +23,7 @@ ROOT_FILES = (USERS, ORG_USERS, CHANNELS, GROUPS, MPIMS, DMS)
 
 # Slack writes `general/2024-01-02.json`. Anything else in a folder (canvases) holds no messages.
 _DAY = re.compile(r"([^/]+)/[0-9]{4}-[0-9]{2}-[0-9]{2}[^/]*\.json")
+_PLACE = re.compile(r"(.+\.json)(?:\[[0-9]+:?\])?", re.DOTALL)
 _MAX_WRAPPING = 3
 _NAMED = 5
 """How many names a sentence lists."""
@@ -75,6 +76,11 @@ class Layout:
         start = f"{self.prefix}{folder}/"
         # "0" is the character after "/".
         return self.days(self._position(start), self._position(start[:-1] + "0"))
+
+    def entry_of(self, place: str) -> Entry | None:
+        """The day file that a failure's place is in: `general/2024-01-02.json[17]`."""
+        found = _PLACE.fullmatch(place)
+        return self.find(found[1]) if found else None
 
     def survey(self) -> Survey:
         """Walk over all entries, once. Raises `SourceError` if this is no Slack export."""

@@ -108,7 +108,9 @@ class Converter:
                 record = self._ordinary(message)
             elif reason := skip_reason(message):
                 chunk.skipped[reason] = chunk.skipped.get(reason, 0) + 1
-                chunk.skipped_files += count_files(message)
+                files = count_files(message)
+                chunk.skipped_files += files
+                chunk.left_out.append((name, index, reason, files))
                 continue
             else:
                 record = self._system(message)
