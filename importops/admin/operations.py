@@ -20,9 +20,11 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from importops.actions.operations import cancel_operation, resume_operation
+from importops.actions.retrying import retry_failed
 from importops.admin.looking import LookOnlyAdmin
 from importops.admin.people import signed_in
 from importops.engine.progress import counts, has_failures, report
+from importops.engine.retrying import failures_to_retry
 from importops.errors import ImportopsError
 from importops.models import ImportFailure, ImportOperation, Status
 from importops.models.operations import ENDED, IMPORTING, LOADING
@@ -114,7 +116,7 @@ class OperationAdmin(ForThoseWhoSeeImports):
     search_fields = ("=public_id", "file")
     search_help_text = _("An import's id, or part of its file's name.")
     date_hierarchy = None
-    actions = ("cancel_selected", "resume_selected")
+    actions = ("cancel_selected", "resume_selected", "retry_selected")
     fieldsets = (
         (None, {"fields": ("badge", "error", "ts", "user", "took")}),
         (
@@ -165,6 +167,25 @@ class OperationAdmin(ForThoseWhoSeeImports):
             logged=gettext("Resumed."),
         )
 
+    @admin.action(
+        description=_("Try again what failed in the selected imports"), permissions=["run"]
+    )
+    def retry_selected(
+        self, request: HttpRequest, queryset: QuerySet[ImportOperation]
+    ) -> HttpResponse | None:
+        return self._confirmed(
+            request,
+            queryset,
+            action="retry_selected",
+            question=_("Try again what failed?"),
+            consequence=_(
+                "Only the failed records are imported again, in the background. That helps when their "
+                "cause is gone: a limit was raised, a room made private."
+            ),
+            act=retry_failed,
+            logged=gettext("Failed records are tried again."),
+        )
+
     def _confirmed(
         self,
         request: HttpRequest,
@@ -173,7 +194,7 @@ class OperationAdmin(ForThoseWhoSeeImports):
         action: str,
         question: Any,
         consequence: Any,
-        act: Callable[[ImportOperation], None],
+        act: Callable[[ImportOperation], object],
         logged: str,
     ) -> HttpResponse | None:
         """Ask, and when the answer has come, do it: as Django's own "delete selected" does."""
@@ -197,7 +218,7 @@ class OperationAdmin(ForThoseWhoSeeImports):
         self,
         request: HttpRequest,
         queryset: QuerySet[ImportOperation],
-        act: Callable[[ImportOperation], None],
+        act: Callable[[ImportOperation], object],
         logged: str,
     ) -> None:
         done = 0
@@ -247,6 +268,9 @@ class OperationAdmin(ForThoseWhoSeeImports):
             + f"?operation__id__exact={operation.pk}",
             "can_cancel": may_run and not ended and not operation.is_cancelling,
             "can_resume": may_run and ended and operation.status != Status.DONE,
+            "can_retry": may_run
+            and operation.status == Status.DONE
+            and failures_to_retry(operation).exists(),
             "no_worker": operation.status in (*LOADING, *IMPORTING) and not told["worker"]["alive"],
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
         }

@@ -21,6 +21,7 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "import.report": operations.ImportReport,
     "import.failures": operations.ImportFailures,
     "import.preview": operations.ImportPreview,
+    "import.retryFailed": operations.ImportRetryFailed,
 }
 
 urlpatterns: list[URLPattern] = [

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from importops.models import ImportFailure, ImportOperation, Phase, Status, User
 from tests.admin.conftest import SignIn, Staff
+from tests.exports import slack_message, slack_zip
 from tests.factories import ImportFailureFactory, ImportOperationFactory
+from tests.journeys import import_all
 
 LIST = "admin:importops_importoperation_changelist"
 TALLY = {
@@ -225,3 +228,18 @@ def test_a_page_says_why_an_import_waits(root_client: Client, alice: User) -> No
     operation.paused_because = ""
     operation.save()
     assert "The import waits" not in root_client.get(change_url(operation)).content.decode()
+
+
+def test_what_failed_can_be_tried_again(root_client: Client, tmp_path: Path, alice: User) -> None:
+    path = slack_zip(
+        tmp_path / "export.zip", messages={"general": {"2024-01-02": [slack_message(ts="soon")]}}
+    )
+    operation = import_all(path, alice)
+    assert "retry_selected" in root_client.get(change_url(operation)).content.decode()
+    assert (
+        "Try again what failed?" in act(root_client, operation, "retry_selected").content.decode()
+    )
+    act(root_client, operation, "retry_selected", confirmed="yes")
+    operation.refresh_from_db()
+    assert operation.phase == Phase.RETRY_USERS
+    assert "retry_selected" not in root_client.get(change_url(operation)).content.decode()

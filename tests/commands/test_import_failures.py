@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from pytest_django import Settings
 
-from importops.models import ImportFailure, User
+from importops.models import ImportFailure, Message, User
 from tests.commands.conftest import Run
+from tests.exports import slack_message, slack_zip
 from tests.factories import ImportFailureFactory, ImportOperationFactory
 
 
@@ -92,3 +95,28 @@ def test_a_record_found_bad_twice_is_one_failure(run: Run, root: User, flawed_ex
 
 def test_without_an_operation_it_is_wrong_usage(run: Run, db: None) -> None:
     assert run("import_failures").code == 2
+
+
+def test_retry_brings_in_what_failed(
+    run: Run, root: User, tmp_path: Path, settings: Settings
+) -> None:
+    day = [slack_message("x" * 5000), slack_message("bad", "never")]
+    path = slack_zip(tmp_path / "export.zip", messages={"general": {"2024-01-02": day}})
+    usual = settings.IMPORTOPS
+    settings.IMPORTOPS = replace(usual, max_record_bytes=2048)
+    assert run("import_file", path).code == 3
+    ran = run("import_failures", "--retry")
+    assert (ran.code, Message.objects.exists()) == (3, False)
+    settings.IMPORTOPS = usual
+    ran = run("import_failures", "--retry")
+    assert (ran.code, Message.objects.count()) == (3, 1)
+    assert "trying 2 failed records again" in ran.out
+    assert "1 failed: importer-message-invalid-timestamp 1" in run("import_failures").out
+
+
+def test_retry_without_failures_says_so(run: Run, root: User, export: Path) -> None:
+    assert run("import_file", export).code == 0
+    ran = run("import_failures", "--retry")
+    assert ran.code == 1
+    assert "Nothing failed in this import" in ran.err
+    assert run("import_failures", "--retry", "--csv", "-").code == 2

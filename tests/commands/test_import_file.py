@@ -8,7 +8,7 @@ import pytest
 
 from importops.models import ImportOperation, Message, Room, Status, User
 from tests.commands.conftest import Run
-from tests.factories import ImportOperationFactory
+from tests.factories import ImportOperationFactory, UserFactory
 
 
 def test_it_imports_a_whole_export(run: Run, root: User, export: Path) -> None:
@@ -111,6 +111,35 @@ def test_a_dry_run_writes_nothing_and_leaves_it_ready(run: Run, root: User, expo
     assert not Room.objects.exists()
     assert not Message.objects.exists()
     assert run("import_resume", operation.public_id, "--users", "all").code == 0
+
+
+def test_a_dry_run_is_of_what_was_chosen(run: Run, root: User, export: Path) -> None:
+    UserFactory.create(username="ann")
+    ran = run("import_file", export, "--dry-run", "--channels", "C1", "--since", "2024-01-03")
+    assert ran.code == 0
+    assert "users.json[0]: ann: is the account ann, found by its username" in ran.out
+    assert "messages skipped: deselected 1, outside-dates 1" in ran.out
+    assert "Prepared in " in ran.out and "tried in " in ran.out
+    arguments = ran.out.partition("To import: manage.py ")[2].split()
+    assert arguments[2:] == ["--users", "all", "--channels", "C1", "--since", "2024-01-03"]
+    assert run(*arguments).code == 0
+    assert Message.objects.get().text == "two"
+
+
+def test_a_dry_run_as_json_has_both_times_and_the_counts(
+    run: Run, root: User, export: Path
+) -> None:
+    run("import_file", export)
+    ran = run("import_file", export, "--dry-run", "--json")
+    assert ran.code == 0
+    assert ran.json["counts"]["messages"]["skipped"] == 3
+    assert ran.json["skipped"]["messages"] == {"existing": 3}
+    assert ran.json["seconds"] > 0 and ran.json["preparing_seconds"] > 0
+    assert (ran.json["problems"], ran.json["conflicts"]) == ([], [])
+
+
+def test_a_dry_run_with_a_mistyped_id_is_refused(run: Run, root: User, export: Path) -> None:
+    assert run("import_file", export, "--dry-run", "--users", "U7").code == 2
 
 
 def test_a_dry_run_shows_every_problem(run: Run, root: User, flawed_export: Path) -> None:

@@ -21,6 +21,7 @@ from importops.actions.operations import (
     start_operation,
 )
 from importops.actions.previewing import preview_operation
+from importops.actions.retrying import retry_failed
 from importops.api.base64_json import FILE_FIELD
 from importops.api.current import read_current_operation
 from importops.api.endpoint import Endpoint, caller, success
@@ -180,6 +181,20 @@ class ImportResume(Endpoint):
         self.body(request)
         resume_operation(current_operation())
         return success()
+
+
+class ImportRetryFailed(Endpoint):
+    permission_classes = (RunImport,)
+    body_schema = {
+        "kind": Field("string", choices=tuple(KIND_OF_WIRE)),
+        "code": Field("string"),
+    }
+
+    def post(self, request: Request) -> Response:
+        which = self.body(request)
+        kind = KIND_OF_WIRE.get(which.get("kind", ""), "")
+        number = retry_failed(current_operation(), kind=kind, code=which.get("code", ""))
+        return success(retrying=number)
 
 
 class ImportReport(Endpoint):

@@ -1,4 +1,4 @@
-"""`manage.py import_failures`: what could not be imported, and why."""
+"""`manage.py import_failures`: what could not be imported, and why; and once more, just that."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from importops.actions.retrying import retry_failed
 from importops.engine.failure_csv import write_failure_csv
 from importops.engine.progress import failures_by_code
-from importops.management.arguments import add_operation_argument, required_operation
-from importops.management.outcome import FAILED
+from importops.management.arguments import USAGE, add_operation_argument, required_operation
+from importops.management.foreground import Foreground, refusals
+from importops.management.outcome import FAILED, refuse_unless_well, write_summary
 from importops.models import ImportFailure, ImportOperation
 from importops.redaction import redact
 
@@ -17,7 +19,7 @@ AT_ONCE = 1000
 
 
 class Command(BaseCommand):
-    help = "Show what could not be imported, and why."
+    help = "Show what could not be imported, and why; with --retry, try just that again."
 
     def add_arguments(self, parser: CommandParser) -> None:
         add_operation_argument(parser)
@@ -28,9 +30,19 @@ class Command(BaseCommand):
             help="Write a CSV file that spreadsheets open safely; - writes to the terminal.",
         )
 
-    def handle(self, *, id: str, csv: str, **options: Any) -> None:
+        parser.add_argument(
+            "--retry",
+            action="store_true",
+            help="Import the failed records again, in the foreground: when their cause is gone.",
+        )
+
+    def handle(self, *, id: str, csv: str, retry: bool, **options: Any) -> None:
         operation = required_operation(id)
-        if csv == "-":
+        if retry and csv:
+            raise CommandError("--csv and --retry: one at a time.", returncode=USAGE)
+        if retry:
+            self._retry(operation)
+        elif csv == "-":
             self.stdout.ending = ""
             failures = ImportFailure.objects.of(operation)
             write_failure_csv(failures.iterator(AT_ONCE), self.stdout)
@@ -38,6 +50,15 @@ class Command(BaseCommand):
             self._write_file(operation, csv)
         else:
             self._show(operation)
+
+    def _retry(self, operation: ImportOperation) -> None:
+        with refusals():
+            number = retry_failed(operation, queue=False)
+        noun = "record" if number == 1 else "records"
+        self.stdout.write(f"trying {number:,} failed {noun} again")
+        Foreground(self.stdout, self.stderr).run(operation)
+        write_summary(self.stdout, operation)
+        refuse_unless_well(operation)
 
     def _write_file(self, operation: ImportOperation, path: str) -> None:
         failures = ImportFailure.objects.of(operation)
