@@ -27,7 +27,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -91,7 +91,7 @@ class ReaderProcess:
         self, importer_key: str, path: Path, index_path: Path, limits: Limits, reading: Reading
     ) -> Iterator[ReadBatch]:
         """What `read_rows` gives for this export. Raises what opening it raises, and `ReaderDied`."""
-        job = (importer_key, str(path), str(index_path), asdict(limits), asdict(reading))
+        job = (importer_key, str(path), str(index_path), asdict(limits), _values(reading))
         with contextlib.suppress(BrokenPipeError):  # it died: said below, with how
             _send(self._to, job)
             self._to.close()
@@ -111,6 +111,12 @@ class ReaderProcess:
     def _how_it_ended(self) -> str:
         code = self._process.wait()
         return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _values(reading: Reading) -> dict[str, Any]:
+    # `asdict` would copy the names of a hundred thousand users.
+    values = {field.name: getattr(reading, field.name) for field in fields(reading)}
+    return values | {"span": asdict(reading.span), "wanted": asdict(reading.wanted)}
 
 
 def _error(name: str, message: str) -> ImportopsError:
@@ -182,8 +188,7 @@ def _leave() -> None:
 
 
 def _send(pipe: IO[bytes], value: Any) -> None:
-    # Version 2: nothing is shared in rows, and looking for it would cost a third.
-    data = marshal.dumps(value, 2)
+    data = marshal.dumps(value)
     pipe.write(_LENGTH.pack(len(data)))
     pipe.write(data)
     pipe.flush()

@@ -126,6 +126,8 @@ class Work:
         batch = Batch()
         began = monotonic()
         with transaction.atomic():
+            if connection.vendor == "postgresql":
+                self._hurry()
             yield batch
             self._keep(batch)
             cursor = batch.cursor if batch.cursor is not None else self.cursor
@@ -153,6 +155,13 @@ class Work:
             refresh_totals(self.operation.pk)
             self._refreshed_at = monotonic()
         self._on_batch()
+
+    def _hurry(self) -> None:
+        # No waiting for the disk after each batch. A server that crashes forgets its last commits,
+        # but a batch together with its cursor, and none before an older one: they are done again.
+        # What ends a slice waits for the disk, and so for all before it.
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit = off")
 
     def _checkpoint(self, cursor: Cursor | None, tally: Tally) -> None:
         lease = timezone.now() + timedelta(seconds=conf().lease_seconds)

@@ -36,7 +36,7 @@ from importops.records import (
 
 __all__ = ["SlackImporter"]
 
-SPAN_BYTES = 96 * 1024**2
+SPAN_BYTES = 192 * 1024**2
 SPAN_ENTRIES = 20_000
 CHUNK_RECORDS = 1000
 CHUNK_BYTES = 16 * 1024**2
@@ -88,7 +88,7 @@ class SlackImporter(FileImporter):
         return notes
 
     def spans(self) -> Iterator[Span]:
-        """About 96 MB, unpacked, or 20,000 files each, cut between files."""
+        """About 192 MB, unpacked, or 20,000 files each, cut between files."""
         return _cut(day.entry for day in self._layout.days())
 
     def spans_of(self, folders: Iterable[str], places: Iterable[str]) -> Iterator[Span]:

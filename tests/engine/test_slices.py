@@ -354,3 +354,16 @@ def test_a_plan_that_cannot_be_made_fails_the_operation_with_a_sentence(
 
     assert operation.status == Status.FAILED
     assert "nothing to divide by" in operation.error
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_only_a_batchs_own_commit_does_not_wait_for_the_disk(piece: ImportSlice) -> None:
+    def waits() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            return str(cursor.fetchone()[0])
+
+    with work_on(claimed(piece)).batch():
+        assert waits() == "off"
+    assert waits() == "on"
