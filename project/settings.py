@@ -70,6 +70,7 @@ OBJECT_STORE = deployment.ObjectStore(
 )
 TIME_ZONE = env.str("IMPORTOPS_TIME_ZONE", default="UTC")
 LANGUAGE_CODE = env.str("IMPORTOPS_LANGUAGE", default="en")
+METRICS_TOKEN = env.str("IMPORTOPS_METRICS_TOKEN", default="")
 LOG_LEVEL = env.str("IMPORTOPS_LOG_LEVEL", default="INFO")
 env.seal()
 deployment.refuse(
@@ -125,6 +126,7 @@ INSTALLED_APPS = [
     "importops",
 ]
 MIDDLEWARE = [
+    "importops.monitoring.middleware.Probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -1,4 +1,7 @@
-"""Which door is where. Errors outside the API are Django's pages, inside it always JSON."""
+"""Which door is where. Errors outside the API are Django's pages, inside it always JSON.
+
+/healthz, /readyz and /metrics are answered before any of this: importops/monitoring/middleware.py.
+"""
 
 from __future__ import annotations
 

@@ -136,6 +136,8 @@ class Work:
             batch.tally.update(timing_of(worked - began + self._last_commit))
             tally = Counter(self.tally)
             tally.update(batch.tally)  # not `+`, which drops what is below zero
+            if self.slice.takeovers:
+                tally["takeovers"] = self.slice.takeovers
             self._checkpoint(cursor, tally)
         self.cursor, self.tally = cursor, tally
         self._last_commit = monotonic() - worked
