@@ -30,6 +30,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from importops.conf import conf
+from importops.engine.fairness import Turns
 from importops.engine.outside import mend_connection, mind_the_disk, reason_to_wait, remind
 from importops.engine.progress import KIND_OF_RECORD, Tally, refresh_totals
 from importops.engine.timing import timing_of
@@ -105,6 +106,7 @@ class Work:
         self._refreshed_at = 0.0
         self._last_commit = 0.0
         self._disk_seen_at = 0.0
+        self._turns = Turns()
 
     @property
     def stage(self) -> ImportFailure.Stage:
@@ -123,9 +125,11 @@ class Work:
         `MustWait` before anything is written when the disk is nearly full.
         """
         self.mind_the_disk()
+        self._turns.wait()
         batch = Batch()
         began = monotonic()
         with transaction.atomic():
+            self._turns.taken()
             if connection.vendor == "postgresql":
                 self._hurry()
             yield batch
@@ -139,6 +143,7 @@ class Work:
             if self.slice.takeovers:
                 tally["takeovers"] = self.slice.takeovers
             self._checkpoint(cursor, tally)
+        self._turns.given_back()
         self.cursor, self.tally = cursor, tally
         self._last_commit = monotonic() - worked
         self._tell()

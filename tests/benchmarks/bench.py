@@ -1,7 +1,7 @@
 """Preparing, importing and polling, each beside its raw baseline, measured in turn in one run.
 
     make bench                                  everything; about ten minutes on two cores
-    make bench ARGS="--messages 50000 --rounds 2 --skip-sizes --skip-seed"
+    make bench ARGS="--messages 50000 --rounds 2 --skip-sizes --skip-seed --skip-responsiveness"
 
 Each round runs the baselines and the product one after the other, so that a machine whose speed
 drifts meets all of them; what is quoted is the median, and the ratio is taken round by round.
@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-sizes", action="store_true")
     parser.add_argument("--skip-seed", action="store_true")
+    parser.add_argument("--skip-responsiveness", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="importops-bench-") as name:
         speed(Path(name), options.messages, options.rounds)
@@ -110,6 +111,9 @@ def main() -> None:
     if not options.skip_seed:
         print("seed endpoint, against DRF TokenAuthentication and an ORM view", flush=True)
         subprocess.run([sys.executable, str(HERE / "bench_seed.py")], check=True)
+    if not options.skip_responsiveness:
+        print("\nthe site during an import, on SQLite", flush=True)
+        subprocess.run([sys.executable, str(HERE / "bench_responsiveness.py")], check=True)
 
 
 if __name__ == "__main__":
