@@ -12,9 +12,9 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from environs import Env
+from environs import Env, validate
 
-from importops import conf, deployment
+from importops import conf, deployment, logs
 
 env = Env(eager=False)
 
@@ -72,6 +72,9 @@ TIME_ZONE = env.str("IMPORTOPS_TIME_ZONE", default="UTC")
 LANGUAGE_CODE = env.str("IMPORTOPS_LANGUAGE", default="en")
 METRICS_TOKEN = env.str("IMPORTOPS_METRICS_TOKEN", default="")
 LOG_LEVEL = env.str("IMPORTOPS_LOG_LEVEL", default="INFO")
+LOG_FORMAT = env.str(
+    "IMPORTOPS_LOG_FORMAT", default=logs.LINES, validate=validate.OneOf([logs.LINES, logs.JSON])
+)
 env.seal()
 deployment.refuse(
     [*QUEUE.problems(), *OBJECT_STORE.problems(STORAGE, has_secret_key=bool(SECRET_KEY))]
@@ -127,6 +130,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "importops.monitoring.middleware.Probes",
+    "importops.monitoring.request_ids.RequestIds",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -235,15 +239,4 @@ WHITENOISE_USE_FINDERS = True
 STATIC_ROOT = DATA_DIR / "static"
 STATIC_ROOT.mkdir(exist_ok=True)
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {
-        "django_tasks": {"level": "WARNING"},
-        "django_tasks_db": {"level": "WARNING"},
-        "axes": {"level": "WARNING"},
-    },
-}
+LOGGING = logs.logging_config(LOG_LEVEL, LOG_FORMAT)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import structlog
 from django.core.files import File
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -38,6 +39,8 @@ from importops.models.operations import (
     ImportOperationQuerySet,
 )
 from importops.tasks.jobs import enqueue_slices
+
+logger = structlog.stdlib.get_logger(__name__)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 FILE_NAME_LIMIT = 200
@@ -198,7 +201,13 @@ def begin(operation: ImportOperation) -> list[int]:
         made = create_slices(operation.pk, Phase.LISTING, [([], 0, 0)])
     for pk in replaced:
         settle_stopped(pk)
+    _tell("operation created", operation, file=operation.file, importer=operation.importer_key)
     return made
+
+
+def _tell(event: str, operation: ImportOperation, **more: Any) -> None:
+    """One line for the log about something that a person asked for."""
+    logger.info(event, operation=operation.public_id, **more)
 
 
 def start_operation(
@@ -243,6 +252,7 @@ def start_operation(
         # The constraint that lets one operation import at a time.
         raise OperationInProgress from None
     operation.refresh_from_db()
+    _tell("operation started", operation, by=user.username)
     if queue:
         enqueue_slices(made)
 
@@ -291,6 +301,7 @@ def cancel_operation(operation: ImportOperation) -> None:
         raise InvalidOperationStatus(
             f"The operation is {operation.get_status_display()}; there is nothing to cancel."
         )
+    _tell("cancel requested", operation)
     settle_stopped(operation.pk)
     operation.refresh_from_db()
 
@@ -316,6 +327,7 @@ def resume_operation(operation: ImportOperation, *, queue: bool = True) -> None:
         reopen(operation, status)
     except IntegrityError:
         raise OperationInProgress from None
+    _tell("operation resumed", operation, phase=operation.phase)
     made = advance(operation.pk)
     if queue:
         waiting = operation.slices.unfinished().filter(phase=phase)

@@ -7,14 +7,15 @@ the foreground, a test.
 from __future__ import annotations
 
 import gc
-import logging
 import shutil
 import time
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
+import structlog
 from django.db import transaction
+from django.db.models import Max
 from django.utils import timezone
 
 from importops.conf import conf
@@ -56,10 +57,11 @@ from importops.errors import (
     SourceError,
     WorkerStopping,
 )
+from importops.logs import own_context
 from importops.models import ImportOperation, ImportSlice, Phase, Status
 from importops.records import Cursor
 
-logger = logging.getLogger(__name__)
+logger = structlog.stdlib.get_logger(__name__)
 
 WAIT_FOR_OTHERS = 0.2
 RETRY_AFTER = 0.5
@@ -105,6 +107,7 @@ class BetweenPhases(ImportopsError):
     code = "error-import-between-phases"
 
 
+@own_context()
 def run_slice(
     slice_id: int,
     *,
@@ -124,6 +127,13 @@ def run_slice(
     piece = claim_slice(slice_id)
     if piece is None:
         return []
+    structlog.contextvars.bind_contextvars(
+        operation=piece.operation.public_id,
+        slice=piece.pk,
+        phase=piece.phase,
+        attempt=piece.attempt,
+        worker=piece.worker,
+    )
     work = Work(piece, stop=stop, on_batch=on_batch)
     spare_the_collector()
     try:
@@ -156,7 +166,7 @@ def run_slice(
             return []
         # A defect of ours must not leave an operation stuck: it is tried again a few times, then
         # fails with a sentence (`StalledSlice`), and the log has the traceback.
-        logger.exception("slice %s of operation %s failed", piece, piece.operation_id)
+        logger.exception("slice failed")
         release_later(piece)
         return []
     return [*work.made, *advance(piece.operation_id)]
@@ -188,7 +198,6 @@ def give_up(piece: ImportSlice, error: ImportopsError) -> None:
     if not release_slice(piece):
         return
     end_badly(piece.operation_id, Phase(piece.phase), error)
-    logger.warning("operation %s failed: %s", piece.operation_id, error.message)
 
 
 def end_badly(operation_id: int, phase: Phase, error: ImportopsError) -> None:
@@ -264,9 +273,26 @@ def advance(operation_id: int) -> list[int]:
         end_badly(operation_id, phase, BetweenPhases(f"{BetweenPhases.__doc__} ({error})"))
         return []
     refresh_totals(operation_id, force=True)
+    tell_phase_done(operation_id, phase)
     if spans or following == Phase.NONE:
         return made
     return advance(operation_id)
+
+
+def tell_phase_done(operation_id: int, phase: Phase) -> None:
+    """One line for the log: how long `phase` took, and what there is of records by now."""
+    operation = ImportOperation.objects.get(pk=operation_id)
+    ends = operation.slices.exclude(phase=phase).aggregate(at=Max("finished_at"))["at"]
+    begins = [operation.ts, operation.started_at, ends]
+    began = max(moment for moment in begins if moment is not None)
+    events = {Phase.COUNTING: "operation prepared", Phase.FINISHING: "operation done"}
+    logger.info(
+        events.get(phase, "phase done"),
+        operation=operation.public_id,
+        phase=phase.value,
+        seconds=round((timezone.now() - began).total_seconds(), 2),
+        counts={kind: number for kind, number in counts(operation).items() if number["total"]},
+    )
 
 
 def plan(operation: ImportOperation, phase: Phase) -> list[tuple[Cursor, int, int]]:

@@ -24,6 +24,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any
 
+import structlog
 from django.db import connection, transaction
 from django.db.models import Case, F, Max, When
 from django.db.models.functions import Greatest
@@ -49,6 +50,8 @@ from importops.models import (
 )
 from importops.models.operations import ENDED, IMPORTING, LOADING, STATUS_OF_PHASE, UNDOING
 from importops.records import NAME_LIMIT, BadRecord, Cursor, repair_text, short_place
+
+logger = structlog.stdlib.get_logger(__name__)
 
 MOST_STALLED_CLAIMS = 5
 DISK_EVERY = 1.0
@@ -263,6 +266,7 @@ def claim_slice(slice_id: int) -> ImportSlice | None:
     """Take a slice that nobody has; None when somebody has it, it is done, or its time is over."""
     now = timezone.now()
     with transaction.atomic():
+        before = ImportSlice.objects.filter(pk=slice_id).values_list("takeovers", "worker").first()
         claimed = (
             ImportSlice.objects.claimable(now)
             .of_active_operations()
@@ -280,7 +284,17 @@ def claim_slice(slice_id: int) -> ImportSlice | None:
             return None
         piece = ImportSlice.objects.select_related("operation__user").get(pk=slice_id)
         enter_phase(piece.operation, Phase(piece.phase))
-        return piece
+    if before is not None and piece.takeovers > before[0]:
+        logger.warning(
+            "slice taken over",
+            operation=piece.operation.public_id,
+            slice=piece.pk,
+            phase=piece.phase,
+            attempt=piece.attempt,
+            worker=piece.worker,
+            silent_worker=before[1],
+        )
+    return piece
 
 
 def enter_phase(operation: ImportOperation, phase: Phase) -> None:
@@ -388,17 +402,33 @@ def settle_stopped(operation_id: int) -> bool:
     )
     if done:
         refresh_totals(operation_id, force=True)
+        logger.info("operation cancelled", operation=public_id_of(operation_id))
     return bool(done)
 
 
 def fail_operation(operation_id: int, error: ImportopsError) -> None:
     """End an operation that cannot go on, with a sentence for a person."""
     now = timezone.now()
-    ImportOperation.objects.filter(pk=operation_id).exclude(status__in=ENDED).update(
-        status=Status.FAILED,
-        error=error.message,
-        error_code=error.code,
-        finished_at=now,
-        updated_at=now,
+    failed = (
+        ImportOperation.objects.filter(pk=operation_id)
+        .exclude(status__in=ENDED)
+        .update(
+            status=Status.FAILED,
+            error=error.message,
+            error_code=error.code,
+            finished_at=now,
+            updated_at=now,
+        )
     )
     refresh_totals(operation_id, force=True)
+    if failed:
+        logger.error(
+            "operation failed",
+            operation=public_id_of(operation_id),
+            code=error.code,
+            error=error.message,
+        )
+
+
+def public_id_of(operation_id: int) -> str:
+    return ImportOperation.objects.values_list("public_id", flat=True).get(pk=operation_id)

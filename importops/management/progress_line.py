@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from types import TracebackType
 from typing import IO, Any, Protocol, Self, cast
@@ -158,8 +159,12 @@ class ProgressBar:
         )
         self._task: TaskID | None = None
         self._reason: str | None = None
+        # The bar tells each moment itself; lines of the log would tear it. What is wrong stays.
+        self._log = logging.getLogger("importops")
+        self._level = self._log.level
 
     def __enter__(self) -> Self:
+        self._log.setLevel(max(logging.WARNING, self._log.getEffectiveLevel()))
         self._bar.start()
         return self
 
@@ -170,6 +175,7 @@ class ProgressBar:
         traceback: TracebackType | None,
     ) -> None:
         self._bar.stop()
+        self._log.setLevel(self._level)
 
     def show(self, operation: ImportOperation) -> None:
         reason = paused(operation)
