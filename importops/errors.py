@@ -63,6 +63,30 @@ class NothingFailed(ImportopsError):
     code = "error-import-nothing-failed"
 
 
+class NothingToUndo(ImportopsError):
+    """There is nothing that could be taken back."""
+
+    code = "error-import-nothing-to-undo"
+
+
+class AlreadyUndone(ImportopsError):
+    """The import has been taken back already."""
+
+    code = "error-import-already-undone"
+
+
+class UndoUnfinished(ImportopsError):
+    """An undo of this import has begun and is not finished."""
+
+    code = "error-import-undo-unfinished"
+
+
+class UsersNotMergeable(ImportopsError):
+    """These two users cannot be merged."""
+
+    code = "error-users-not-mergeable"
+
+
 class InvalidSelection(ImportopsError):
     """The selection is not understood."""
 

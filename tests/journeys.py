@@ -32,7 +32,11 @@ def import_all(
 def adds_up(operation: ImportOperation) -> bool:
     """Promise 1: created + updated + skipped + failed = total, for every kind."""
     return all(
-        number["created"] + number["updated"] + number["skipped"] + number["failed"]
+        number["created"]
+        + number["updated"]
+        + number.get("removed", 0)
+        + number["skipped"]
+        + number["failed"]
         == number["total"]
         for number in counts(operation).values()
     )

@@ -19,6 +19,7 @@ from importops.engine.selecting import apply_selection
 from importops.engine.slices import create_slices, settle_stopped
 from importops.engine.sources import fingerprint, is_storage_elsewhere, open_bytes
 from importops.errors import (
+    AlreadyUndone,
     FileMissing,
     ImportopsError,
     InvalidOperationStatus,
@@ -26,6 +27,7 @@ from importops.errors import (
     OperationInProgress,
     OperationInvalid,
     OperationNotFound,
+    UndoUnfinished,
     UploadTooLarge,
 )
 from importops.importers.base import FileImporter
@@ -55,11 +57,26 @@ def check_importer(key: str, details: str = "") -> type[FileImporter]:
         raise
 
 
+def importer_names(operation: ImportOperation) -> tuple[str, str]:
+    """Key and display name of what does `operation`. Raises `ImporterNotDefined`."""
+    if operation.is_import:
+        check_importer(operation.importer_key)
+    return operation.importer_key, operation.type
+
+
 def current_operation(details: str = "") -> ImportOperation:
     """The operation that is importing, else the latest. Raises `OperationNotFound`."""
     operation = ImportOperation.objects.select_related("user").current()
     if operation is None:
         raise OperationNotFound(details=details)
+    return operation
+
+
+def operation_with(public_id: str) -> ImportOperation:
+    """The operation with this id. Raises `OperationNotFound`."""
+    operation = ImportOperation.objects.filter(public_id=public_id).first()
+    if operation is None:
+        raise OperationNotFound(f"There is no operation {public_id}.")
     return operation
 
 
@@ -183,6 +200,23 @@ def refuse_while_importing(
     if running is not None:
         raise OperationInProgress(
             f"The import {running.public_id} is running. Wait for it to end, or cancel it first."
+        )
+
+
+def refuse_taken_back(operation: ImportOperation) -> None:
+    """Nothing more may be brought by an import that was taken back, or is half taken back.
+
+    Raises `AlreadyUndone`, `UndoUnfinished`.
+    """
+    if operation.rolled_back_at is not None:
+        raise AlreadyUndone(
+            f"The import {operation.public_id} has been taken back. To bring its records again, "
+            "import the file again."
+        )
+    undo = operation.undone_by.exclude(status=Status.DONE).first()
+    if undo is not None:
+        raise UndoUnfinished(
+            f"The undo {undo.public_id} of this import has begun and is not finished; resume that one."
         )
 
 
@@ -310,8 +344,9 @@ def resume_operation(operation: ImportOperation, *, queue: bool = True) -> None:
     """Go on with an operation that was cancelled, failed or interrupted, where it stopped.
 
     Every slice is taken over at once; a worker that still believes it has one is fenced off. Raises
-    `InvalidOperationStatus`, `OperationInProgress` while another one imports, and
-    `OperationInvalid` when a newer operation is unfinished.
+    `InvalidOperationStatus`, `OperationInProgress` while another one imports,
+    `AlreadyUndone` and `UndoUnfinished` for one that was taken back, and `OperationInvalid` when a
+    newer operation is unfinished.
     """
     operation.refresh_from_db()
     phase = Phase(operation.phase)
@@ -343,6 +378,7 @@ def reopen(operation: ImportOperation, status: Status, **changes: Any) -> None:
     others = ImportOperation.objects.exclude(pk=operation.pk)
     with transaction.atomic():
         refuse_while_importing(others)
+        refuse_taken_back(ImportOperation.objects.get(pk=operation.pk))
         newer = others.filter(ts__gt=operation.ts, valid=True).exclude(status__in=ENDED).first()
         if newer is not None:
             raise OperationInvalid(

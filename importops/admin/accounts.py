@@ -24,6 +24,7 @@ from importops.admin.forms import (
     UserForm,
 )
 from importops.admin.generic import ModelAdmin, TabularInline, UserAdmin
+from importops.admin.merging import merge_selected
 from importops.admin.people import may_change, signed_in
 from importops.models import ApiToken, User, UserEmail, UserImportId
 from importops.records import fold
@@ -153,6 +154,10 @@ class AccountAdmin(UserAdmin[User]):
         "last_login",
     )
     rights = ("is_staff", "is_superuser", "groups", "user_permissions")
+    actions = (merge_selected,)
+
+    def has_merge_permission(self, request: HttpRequest) -> bool:
+        return signed_in(request).can_run_imports and self.has_change_permission(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).prefetch_related("emails", "groups")
@@ -190,7 +195,8 @@ class AccountAdmin(UserAdmin[User]):
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         # Messages have no index on their author (it would double the cost of an import), so to
-        # delete a user would be to read every message there is.
+        # delete a user would be to read every message there is; and no constraint, so an import that
+        # is running could go on to write messages of somebody who is gone.
         return False
 
     @admin.display(description=_("e-mail addresses"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -21,10 +22,12 @@ from django.utils.translation import gettext_lazy as _
 
 from importops.actions.operations import cancel_operation, resume_operation
 from importops.actions.retrying import retry_failed
+from importops.actions.undoing import rollback_operation
 from importops.admin.looking import LookOnlyAdmin
 from importops.admin.people import signed_in
 from importops.engine.progress import counts, has_failures, report
 from importops.engine.retrying import failures_to_retry
+from importops.engine.undoing import count_undo
 from importops.errors import ImportopsError
 from importops.models import ImportFailure, ImportOperation, Status
 from importops.models.operations import ENDED, IMPORTING, LOADING
@@ -35,6 +38,7 @@ OUTCOMES = {
     "total": gettext_lazy("total"),
     "created": gettext_lazy("created"),
     "updated": gettext_lazy("updated"),
+    "removed": gettext_lazy("removed"),  # by an undo or a merge only
     "skipped": gettext_lazy("skipped"),
     "failed": gettext_lazy("failed"),
 }
@@ -50,6 +54,8 @@ def status_badge(operation: ImportOperation) -> SafeString:
     """The status in one or two words, with the colour of how it is going."""
     if operation.is_cancelling:
         look, text = "busy", gettext("cancelling")
+    elif operation.rolled_back_at:
+        look, text = "over", gettext("taken back")
     elif operation.status == Status.DONE and has_failures(operation):
         look, text = "mixed", gettext("done, with failures")
     elif not operation.valid and operation.status not in ENDED:
@@ -116,7 +122,7 @@ class OperationAdmin(ForThoseWhoSeeImports):
     search_fields = ("=public_id", "file")
     search_help_text = _("An import's id, or part of its file's name.")
     date_hierarchy = None
-    actions = ("cancel_selected", "resume_selected", "retry_selected")
+    actions = ("cancel_selected", "resume_selected", "retry_selected", "undo_selected")
     fieldsets = (
         (None, {"fields": ("badge", "error", "ts", "user", "took")}),
         (
@@ -184,6 +190,25 @@ class OperationAdmin(ForThoseWhoSeeImports):
             ),
             act=retry_failed,
             logged=gettext("Failed records are tried again."),
+        )
+
+    @admin.action(description=_("Undo the selected imports"), permissions=["run"])
+    def undo_selected(
+        self, request: HttpRequest, queryset: QuerySet[ImportOperation]
+    ) -> HttpResponse | None:
+        return self._confirmed(
+            request,
+            queryset,
+            action="undo_selected",
+            question=_("Undo these imports?"),
+            consequence=gettext(
+                "Removes what they created, at most %(what)s, in the background. What a later import "
+                "or a person uses stays and is listed in the report; what was there before and was "
+                "changed stays changed."
+            )
+            % {"what": _most_removed(queryset)},
+            act=lambda operation: rollback_operation(operation, signed_in(request)),
+            logged=gettext("Undo started."),
         )
 
     def _confirmed(
@@ -257,7 +282,9 @@ class OperationAdmin(ForThoseWhoSeeImports):
             "title": str(operation),
             "subtitle": None,
             "report": told,
-            "headings": OUTCOMES.values(),
+            "headings": [
+                title for name, title in OUTCOMES.items() if name in told["counts"]["users"]
+            ],
             "rows": [table_row(kind, numbers) for kind, numbers in told["counts"].items()],
             "skipped": [
                 (KIND_NAMES[kind], reasons) for kind, reasons in told["skipped"].items() if reasons
@@ -267,10 +294,19 @@ class OperationAdmin(ForThoseWhoSeeImports):
             "failures_url": reverse("admin:importops_importfailure_changelist")
             + f"?operation__id__exact={operation.pk}",
             "can_cancel": may_run and not ended and not operation.is_cancelling,
-            "can_resume": may_run and ended and operation.status != Status.DONE,
+            "can_resume": may_run
+            and ended
+            and operation.status != Status.DONE
+            and not operation.rolled_back_at,
             "can_retry": may_run
             and operation.status == Status.DONE
+            and not operation.rolled_back_at
             and failures_to_retry(operation).exists(),
+            "can_undo": may_run
+            and ended
+            and operation.is_import
+            and operation.has_started
+            and not operation.rolled_back_at,
             "no_worker": operation.status in (*LOADING, *IMPORTING) and not told["worker"]["alive"],
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
         }
@@ -289,7 +325,7 @@ class OperationAdmin(ForThoseWhoSeeImports):
     def records(self, operation: ImportOperation) -> str:
         """What became of records of any kind; an outcome that none had is left out."""
         sums = {
-            name: sum(numbers[name] for numbers in counts(operation).values())
+            name: sum(numbers.get(name, 0) for numbers in counts(operation).values())
             for name in OUTCOMES
             if name != "total"
         }
@@ -315,6 +351,10 @@ class OperationAdmin(ForThoseWhoSeeImports):
 
     @admin.display(description=_("chosen"))
     def chosen(self, operation: ImportOperation) -> str:
+        if operation.target is not None:
+            return gettext("to take back %s") % operation.target
+        if not operation.is_import:
+            return " → ".join(operation.selection.get("names", []))
         if not operation.selection:
             return gettext("nothing yet")
         parts = [
@@ -329,9 +369,21 @@ class OperationAdmin(ForThoseWhoSeeImports):
         return "; ".join(parts)
 
 
+def _most_removed(operations: QuerySet[ImportOperation]) -> str:
+    """What an undo of these would remove if nothing of it were in use."""
+    sums: Counter[str] = Counter()
+    for operation in operations:
+        sums.update(count_undo(operation))
+    return ", ".join(f"{sums[f'{kind}.total']:,} {name}" for kind, name in KIND_NAMES.items())
+
+
 def table_row(kind: str, numbers: dict[str, int]) -> tuple[Any, list[tuple[str, bool]]]:
     """The name of the kind, then per outcome its number and whether it is a bad sign."""
-    cells = [(f"{numbers[name]:,}", name == "failed" and numbers[name] > 0) for name in OUTCOMES]
+    cells = [
+        (f"{numbers[name]:,}", name == "failed" and numbers[name] > 0)
+        for name in OUTCOMES
+        if name in numbers
+    ]
     return KIND_NAMES[kind], cells
 
 

@@ -18,6 +18,7 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "import.status": operations.ImportStatus,
     "import.cancel": operations.ImportCancel,
     "import.resume": operations.ImportResume,
+    "import.rollback": operations.ImportRollback,
     "import.report": operations.ImportReport,
     "import.failures": operations.ImportFailures,
     "import.preview": operations.ImportPreview,

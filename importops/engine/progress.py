@@ -7,6 +7,7 @@ A tally is a flat mapping of sums, so that tallies of slices simply add:
     problems      bad records that preparing found
     placeholders  authors that had no account and got a stand-in;  bots  the same for bots
     repaired      texts in which NUL or lone surrogates were replaced
+    <kind>.removed, memberships.… import_ids.… emails.…  of a rollback: engine/undo_report.py
     scanned, read bytes of messages counted, and imported, so far;  bytes  all there is to read
     bytes.deselected  what of it is not read, as its room was not chosen
     batches, batch_us, batch_seconds.le_<seconds>   how long batches took (`timing.py`)
@@ -29,6 +30,7 @@ from django.utils import timezone
 from importops.conf import conf
 from importops.engine.outside import low_disk
 from importops.engine.pace import EFFORT, Amount, measure, pace_of
+from importops.engine.undo_report import undo_body
 from importops.models import ImportFailure, ImportOperation, ImportSlice, Phase, Status
 from importops.models.operations import ENDED
 
@@ -53,8 +55,17 @@ Tally = Counter[str]
 
 
 def counts(operation: ImportOperation) -> dict[str, dict[str, int]]:
-    """Per kind: total, created, updated, skipped, failed. At the end the four add up to `total`."""
-    return counts_of(operation.tally)
+    """Per kind: total, created, updated, skipped, failed. At the end the four add up to `total`.
+
+    A rollback or merge counts `removed` as well; what it keeps is skipped, by reason.
+    """
+    numbers = counts_of(operation.tally)
+    if operation.is_import:
+        return numbers
+    return {
+        kind: {"removed": operation.tally.get(f"{kind}.removed", 0), **number}
+        for kind, number in numbers.items()
+    }
 
 
 def counts_of(tally: Mapping[str, int]) -> dict[str, dict[str, int]]:
@@ -102,7 +113,9 @@ def wire_count(operation: ImportOperation) -> dict[str, int] | None:
         "channels": numbers["channels"]["total"],
         "messages": numbers["messages"]["total"],
         "total": sum(part["total"] for part in parts),
-        "completed": sum(part["created"] + part["updated"] for part in parts),
+        "completed": sum(
+            part["created"] + part["updated"] + part.get("removed", 0) for part in parts
+        ),
         "error": sum(part["failed"] for part in parts),
         "skipped": sum(part["skipped"] for part in parts),
     }
@@ -176,6 +189,8 @@ def report(operation: ImportOperation) -> dict[str, Any]:
         else None,
         "failures": failures_by_code(operation),
         "worker": {"alive": worker_alive()},
+        "undo": undo_body(operation),
+        "rolledBackAt": iso_ms(operation.rolled_back_at) if operation.rolled_back_at else None,
         "notes": operation.notes,
         "error": operation.error or None,
     }
@@ -239,7 +254,8 @@ def processed(tally: Mapping[str, int]) -> tuple[Amount, Amount]:
         deselected = reasons.pop("deselected", 0)
         total = tally.get(f"{kind}.total", 0) - deselected
         done = sum(reasons.values()) + sum(
-            tally.get(f"{kind}.{outcome}", 0) for outcome in ("created", "updated", "failed")
+            tally.get(f"{kind}.{outcome}", 0)
+            for outcome in ("created", "updated", "removed", "failed")
         )
         records, records_done = records + total, records_done + done
         effort, effort_done = effort + total * cost, effort_done + done * cost

@@ -22,6 +22,7 @@ from importops.conf import conf
 from importops.engine.importing_messages import import_messages
 from importops.engine.importing_rooms import import_rooms
 from importops.engine.importing_users import import_users
+from importops.engine.merging import close_merge, merge_messages
 from importops.engine.outside import growing, mend_connection, nap, reason_to_wait, remind
 from importops.engine.pausing import LONGEST_WAIT, pause, show_pause
 from importops.engine.preparing import (
@@ -46,6 +47,8 @@ from importops.engine.slices import (
     settle_stopped,
 )
 from importops.engine.sources import local_path
+from importops.engine.undoing import undo_messages, undo_rooms
+from importops.engine.undoing_users import undo_users
 from importops.errors import (
     FileMissing,
     ImportopsError,
@@ -59,6 +62,7 @@ from importops.errors import (
 )
 from importops.logs import own_context
 from importops.models import ImportOperation, ImportSlice, Phase, Status
+from importops.models.operations import MERGE_USERS, ROLLBACK
 from importops.records import Cursor
 
 logger = structlog.stdlib.get_logger(__name__)
@@ -73,7 +77,9 @@ ONE_SLICE: list[tuple[Cursor, int, int]] = [([], 0, 0)]
 
 
 def finish(work: Work) -> None:
-    """Nothing is left to write; what the sums say is checked in `end_importing`."""
+    """What the sums say is checked in `end_importing`; only a merge has something left to write."""
+    if work.operation.importer_key == MERGE_USERS:
+        close_merge(work)
 
 
 class Step(NamedTuple):
@@ -87,6 +93,10 @@ STEPS: dict[Phase, Step] = {
     Phase.USERS: Step(import_users, Phase.ROOMS),
     Phase.ROOMS: Step(import_rooms, Phase.MESSAGES),
     Phase.MESSAGES: Step(import_messages, Phase.FINISHING),
+    Phase.UNDO_MESSAGES: Step(undo_messages, Phase.UNDO_ROOMS),
+    Phase.UNDO_ROOMS: Step(undo_rooms, Phase.UNDO_USERS),
+    Phase.UNDO_USERS: Step(undo_users, Phase.FINISHING),
+    Phase.MERGING: Step(merge_messages, Phase.FINISHING),
     Phase.FINISHING: Step(finish, Phase.NONE),
     Phase.PREVIEWING: Step(preview, Phase.NONE),
     Phase.RETRY_USERS: Step(retry_users, Phase.RETRY_ROOMS),
@@ -315,7 +325,9 @@ def end_importing(operation: ImportOperation) -> None:
     end_retry(operation)
     notes = list(operation.notes)
     numbers = counts(operation)
-    if not any(kind["created"] or kind["updated"] for kind in numbers.values()):
+    if operation.is_import and not any(
+        kind["created"] or kind["updated"] for kind in numbers.values()
+    ):
         notes.append("Nothing was created or changed by this import.")
     for kind, number in numbers.items():
         dealt_with = sum(number.values()) - number["total"]
@@ -332,6 +344,10 @@ def end_importing(operation: ImportOperation) -> None:
         updated_at=now,
         notes=list(dict.fromkeys(notes)),  # a retry ends like this a second time
     )
+    if operation.importer_key == ROLLBACK:
+        ImportOperation.objects.filter(undone_by=operation).update(
+            rolled_back_at=now, updated_at=now
+        )
 
 
 def run_operation(

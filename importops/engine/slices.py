@@ -74,7 +74,7 @@ _CHECKPOINT = """
 class Batch:
     """What one transaction adds to its slice besides rows; filled in while it is open."""
 
-    cursor: Cursor | None = None
+    cursor: list[Any] | None = None
     tally: Tally = field(default_factory=Tally)
     failures: list[BadRecord] = field(default_factory=list)
 
@@ -100,7 +100,7 @@ class Work:
     ) -> None:
         self.slice = piece
         self.operation = piece.operation
-        self.cursor: Cursor | None = piece.cursor
+        self.cursor: list[Any] | None = piece.cursor
         self.tally: Tally = Tally(piece.tally)
         self.made: list[int] = []
         """Slices of the same phase that this one has made, to be queued when it is done."""
@@ -173,7 +173,7 @@ class Work:
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = off")
 
-    def _checkpoint(self, cursor: Cursor | None, tally: Tally) -> None:
+    def _checkpoint(self, cursor: list[Any] | None, tally: Tally) -> None:
         lease = timezone.now() + timedelta(seconds=conf().lease_seconds)
         with connection.cursor() as sql:
             sql.execute(

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError, OutputWrapper
 
 from importops.engine.preview_report import conflict_body, conflicts, preview_report
+from importops.engine.progress import counts_of
 from importops.management.arguments import selection_arguments
 from importops.management.outcome import (
     DONE_WITH_FAILURES,
@@ -46,7 +47,9 @@ class DryRun:
             out.write(f"{problem['place']}: {problem['message']}")
         for conflict in self._conflicts():
             out.write(f"{conflict['place']}: {conflict['name']}: {conflict['message']}")
-        write_counts(out, self.operation.preview["tally"])
+        write_counts(
+            out, counts_of(self.operation.preview["tally"]), self.operation.preview["tally"]
+        )
         for note in [*self.operation.notes, *self.report["notes"]]:
             out.write(f"note: {note}")
         out.write(f"Prepared in {self.prepared:.1f}s, tried in {self.report['seconds']:.1f}s.")

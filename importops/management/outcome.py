@@ -11,29 +11,43 @@ from django.core.management.base import CommandError, OutputWrapper
 from importops.engine.progress import (
     KINDS,
     counts,
-    counts_of,
     has_failures,
     operation_body,
     progress_body,
     skip_reasons,
 )
+from importops.engine.undo_report import ATTACHED, undo_body
 from importops.management.progress_line import duration
 from importops.models import ImportOperation, Status
+from importops.models.operations import ROLLBACK
 
 FAILED = 1
 DONE_WITH_FAILURES = 3
 
 OUTCOMES = ("total", "created", "updated", "skipped", "failed")
+COLUMNS = {name: name for name in OUTCOMES}
+REMOVING = ("removed", "skipped", "failed")
+
+
+def outcomes_of(operation: ImportOperation) -> dict[str, str]:
+    """The columns of the table: names in `counts` -> headings."""
+    if operation.importer_key == ROLLBACK:
+        return {"total": "total", "removed": "removed", "skipped": "kept", "failed": "failed"}
+    if operation.is_import:
+        return COLUMNS
+    return {name: name for name in ("total", "updated", *REMOVING)}
 
 
 def result_body(operation: ImportOperation) -> dict[str, Any]:
     """The final object of `import_file --json`."""
-    return {
+    body = {
         "operation": operation.public_id,
         "status": operation.status,
         "counts": counts(operation),
         "seconds": seconds(operation),
     }
+    undone = undo_body(operation)
+    return body if undone is None else {**body, "undo": undone}
 
 
 def status_body(operation: ImportOperation | None) -> dict[str, Any]:
@@ -60,30 +74,53 @@ def seconds(operation: ImportOperation) -> float | None:
 
 def write_summary(out: OutputWrapper, operation: ImportOperation) -> None:
     """The numbers first, then the reasons."""
-    write_counts(out, operation.tally)
+    write_counts(out, counts(operation), operation.tally, outcomes_of(operation))
+    write_undone(out, operation)
     if stand_ins := operation.tally.get("placeholders", 0):
         out.write(f"placeholders for authors without an account: {stand_ins:,}")
     for note in operation.notes:
         out.write(f"note: {note}")
+    if operation.rolled_back_at:
+        out.write(f"taken back on {operation.rolled_back_at:%Y-%m-%d at %H:%M} UTC")
     took = seconds(operation)
     ending = "" if took is None else f" in {duration(took)}"
     out.write(f"{operation.public_id}: {operation.get_status_display()}{ending}")
 
 
-def write_counts(out: OutputWrapper, tally: Mapping[str, int]) -> None:
-    for line in counts_table(tally):
+def write_counts(
+    out: OutputWrapper,
+    numbers: Mapping[str, Mapping[str, int]],
+    tally: Mapping[str, int],
+    columns: Mapping[str, str] = COLUMNS,
+) -> None:
+    """`numbers` as a table, then why records of each kind were skipped."""
+    for line in counts_table(numbers, columns):
         out.write(line)
     for kind in KINDS:
         if reasons := skip_reasons(tally, kind):
             told = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
-            out.write(f"{kind} skipped: {told}")
+            out.write(f"{kind} {columns['skipped']}: {told}")
 
 
-def counts_table(tally: Mapping[str, int]) -> list[str]:
+def write_undone(out: OutputWrapper, operation: ImportOperation) -> None:
+    """What of a rollback is in no table: what hung on users and rooms, and what stays changed."""
+    undone = undo_body(operation)
+    if undone is None:
+        return
+    for name in ATTACHED.values():
+        out.write(f"{name}: removed {undone[name]['removed']:,}, kept {undone[name]['kept']:,}")
+    if changed := undone["updatesKept"]:
+        told = ", ".join(f"{kind} {number:,}" for kind, number in changed.items())
+        out.write(f"there before, changed by the import, stay changed: {told}")
+    if any(undone[kind]["kept"] for kind in KINDS):
+        out.write(f"what was kept, one by one: manage.py import_failures {operation.public_id}")
+
+
+def counts_table(numbers: Mapping[str, Mapping[str, int]], columns: Mapping[str, str]) -> list[str]:
     """One aligned line per kind, under a heading."""
-    lines = [["", *OUTCOMES]]
-    for kind, numbers in counts_of(tally).items():
-        lines.append([kind, *(f"{numbers[name]:,}" for name in OUTCOMES)])
+    lines = [["", *columns.values()]]
+    for kind, number in numbers.items():
+        lines.append([kind, *(f"{number[name]:,}" for name in columns)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return [
         "  ".join(
@@ -100,19 +137,21 @@ def refuse_unless_well(operation: ImportOperation) -> None:
     1: failed or cancelled. 3: done, but some records could not be imported.
     """
     look = f"see manage.py import_failures {operation.public_id}"
+    what = "import" if operation.is_import else operation.type.lower()
+    done = "imported" if operation.is_import else "dealt with"
     if operation.status == Status.FAILED:
         raise CommandError(
-            f"The import failed: {operation.error} When that is mended: "
+            f"The {what} failed: {operation.error} When that is mended: "
             f"manage.py import_resume {operation.public_id}",
             returncode=FAILED,
         )
     if operation.status == Status.CANCELLED:
         raise CommandError(
-            f"The import was cancelled. To go on: manage.py import_resume {operation.public_id}",
+            f"The {what} was cancelled. To go on: manage.py import_resume {operation.public_id}",
             returncode=FAILED,
         )
     if operation.status == Status.DONE and has_failures(operation):
         raise CommandError(
-            f"Some records could not be imported; {look}",
+            f"Some records could not be {done}; {look}",
             returncode=DONE_WITH_FAILURES,
         )

@@ -105,6 +105,10 @@ STATUS_OF_PHASE = {
 }
 
 UNDOING = (Phase.UNDO_MESSAGES, Phase.UNDO_ROOMS, Phase.UNDO_USERS)
+ROLLBACK = "rollback"
+MERGE_USERS = "merge-users"
+WITHOUT_SOURCE = (ROLLBACK, MERGE_USERS)
+"""`importer_key` of what runs as imports do (slices, fence, cancel, resume) and reads no export."""
 
 
 class ImportOperationQuerySet(models.QuerySet["ImportOperation"]):
@@ -232,6 +236,11 @@ class ImportOperation(models.Model):
         if self.status in IMPORTING:
             return "importing"
         return _STATES[Status(self.status)]
+
+    @property
+    def is_import(self) -> bool:
+        """Whether it brings records; not so a rollback, and the merge of two users."""
+        return self.importer_key not in WITHOUT_SOURCE
 
     @property
     def is_cancelling(self) -> bool:

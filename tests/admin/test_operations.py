@@ -243,3 +243,50 @@ def test_what_failed_can_be_tried_again(root_client: Client, tmp_path: Path, ali
     operation.refresh_from_db()
     assert operation.phase == Phase.RETRY_USERS
     assert "retry_selected" not in root_client.get(change_url(operation)).content.decode()
+
+
+def test_undo_asks_with_numbers_and_then_starts(root_client: Client, root: User) -> None:
+    operation = ImportOperationFactory.create(
+        status=Status.DONE,
+        phase=Phase.NONE,
+        started_at=timezone.now(),
+        finished_at=timezone.now(),
+        tally={"messages.created": 1234},
+    )
+    assert "Undo this import" in root_client.get(change_url(operation)).content.decode()
+    question = act(root_client, operation, "undo_selected").content.decode()
+    assert "at most 0 users, 0 rooms, 1,234 messages, 0 files" in question
+    assert not operation.undone_by.exists()
+
+    act(root_client, operation, "undo_selected", confirmed="yes")
+    undo = operation.undone_by.get()
+    assert (undo.status, undo.user) == (Status.IMPORTING_STARTED, root)
+    again = act(root_client, operation, "undo_selected", confirmed="yes")
+    page = root_client.get(again.url).content.decode()
+    assert "has begun and is not finished" in page
+
+
+def test_an_undo_shows_what_it_removed(root_client: Client, root: User) -> None:
+    target = ImportOperationFactory.create(status=Status.DONE, rolled_back_at=timezone.now())
+    undo = ImportOperationFactory.create(
+        importer_key="rollback",
+        type="Rollback",
+        target=target,
+        status=Status.DONE,
+        tally={"messages.total": 77, "messages.removed": 77},
+    )
+    page = root_client.get(change_url(undo)).content.decode()
+    assert "removed" in page
+    assert "<td>77</td>" in page
+    assert f"to take back Slack {target.public_id}" in page
+    assert "Undo this import" not in page
+    assert "taken back" in root_client.get(change_url(target)).content.decode()
+
+
+def test_nobody_is_deleted_in_the_admin(root_client: Client, bob: User) -> None:
+    """An import that is running may be about to write his messages: no constraint would stop it."""
+    url = reverse("admin:importops_user_delete", args=[bob.pk])
+    assert root_client.post(url, {"post": "yes"}).status_code == 403
+    assert User.objects.filter(pk=bob.pk).exists()
+    page = root_client.get(reverse("admin:importops_user_change", args=[bob.pk]))
+    assert "Users are deactivated, never deleted" in page.content.decode()

@@ -14,14 +14,16 @@ from rest_framework.response import Response
 
 from importops.actions.operations import (
     cancel_operation,
-    check_importer,
     create_operation,
     current_operation,
+    importer_names,
+    operation_with,
     resume_operation,
     start_operation,
 )
 from importops.actions.previewing import preview_operation
 from importops.actions.retrying import retry_failed
+from importops.actions.undoing import rollback_operation
 from importops.api.base64_json import FILE_FIELD
 from importops.api.current import read_current_operation
 from importops.api.endpoint import Endpoint, caller, success
@@ -69,16 +71,16 @@ class GetImportProgress(Endpoint):
 
     def get(self, request: Request) -> Response:
         operation = current_operation()
-        importer = check_importer(operation.importer_key)
+        key, name = importer_names(operation)
         count = wire_count(operation) or {}
         if count:
             # This endpoint has no word for what was skipped; a bar that never fills looks hung.
             count["completed"] += count["skipped"]
         return success(
-            key=importer.key,
-            name=importer.name,
+            key=key,
+            name=name,
             step=operation.status,
-            count={name: count.get(name, 0) for name in ("completed", "total", "error")},
+            count={part: count.get(part, 0) for part in ("completed", "total", "error")},
         )
 
 
@@ -87,7 +89,7 @@ class GetImportFileData(Endpoint):
 
     def get(self, request: Request) -> Response:
         operation = current_operation()
-        check_importer(operation.importer_key)
+        importer_names(operation)
         if operation.status in LOADING and not operation.valid:
             raise OperationInvalid
         if operation.status in LOADING:
@@ -195,6 +197,17 @@ class ImportRetryFailed(Endpoint):
         kind = KIND_OF_WIRE.get(which.get("kind", ""), "")
         number = retry_failed(current_operation(), kind=kind, code=which.get("code", ""))
         return success(retrying=number)
+
+
+class ImportRollback(Endpoint):
+    permission_classes = (RunImport,)
+    body_schema = {"operationId": Field("string")}
+
+    def post(self, request: Request) -> Response:
+        public_id = self.body(request).get("operationId")
+        target = operation_with(public_id) if public_id else current_operation()
+        rollback = rollback_operation(target, caller(request))
+        return success(operation=operation_body(rollback))
 
 
 class ImportReport(Endpoint):

@@ -84,4 +84,5 @@ class Command(BaseCommand):
             self.stdout.write(f"Nothing failed in {operation.public_id}.")
             return
         told = ", ".join(f"{code} {number:,}" for code, number in numbers.items())
-        self.stdout.write(f"{sum(numbers.values()):,} failed: {told}")
+        what = "failed" if operation.is_import else "kept or failed"
+        self.stdout.write(f"{sum(numbers.values()):,} {what}: {told}")
