@@ -172,6 +172,9 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+# Who is killed closes no cursor.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(
     max_examples=30,
     deadline=None,
