@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-postgres check lint typecheck format bench install requirements
+.PHONY: help serve test test-postgres check lint typecheck format bench install install-celery install-storage requirements
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,6 +21,12 @@ $(VENV)/runtime: requirements.txt
 $(VENV)/development: $(VENV)/runtime requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
+
+install-celery: $(VENV)/runtime ## Also what IMPORTOPS_QUEUE=celery needs
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-celery.txt
+
+install-storage: $(VENV)/runtime ## Also what IMPORTOPS_STORAGE=s3 needs
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-s3.txt
 
 install: $(VENV)/runtime ## Install what the service needs into .venv
 

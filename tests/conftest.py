@@ -105,7 +105,8 @@ def _own_files(settings: Settings, tmp_path: Path) -> None:
     storages["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = storages
     # Not one for all: tests that run side by side would empty it under each other.
-    default = {**settings.CACHES["default"], "LOCATION": str(tmp_path / "cache")}
+    backend = "django.core.cache.backends.filebased.FileBasedCache"
+    default = {"BACKEND": backend, "LOCATION": str(tmp_path / "cache")}
     settings.CACHES = {**settings.CACHES, "default": default}
 
 

@@ -20,7 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from django.conf import settings
+
 from importops.conf import conf
+from importops.tasks.heartbeat import heartbeat_path
 from importops.tasks.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
@@ -40,12 +43,6 @@ def die_with_parent() -> None:
     """On Linux: be told to stop when the supervisor is gone, even if it was killed with -9."""
     if _LIBC is not None:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def heartbeat_path(pid: int) -> Path:
-    folder = conf().data_dir / "run"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"worker-{pid}"
 
 
 @dataclass
@@ -186,7 +183,20 @@ def manage(*arguments: str) -> list[str]:
 
 
 def worker_children(processes: int) -> list[Child]:
+    """Of the queue that is configured; they keep the same promises."""
     return [
-        Child(f"worker {number}", manage("import_worker", "--child"), beats=True)
+        Child(f"worker {number}", worker_command(number), beats=True)
         for number in range(1, processes + 1)
+    ]
+
+
+def worker_command(number: int) -> list[str]:
+    if settings.QUEUE.kind == "database":
+        return manage("import_worker", "--child")
+    return [
+        *(sys.executable, "-m", "celery", "--quiet"),
+        f"--workdir={Path(sys.argv[0]).resolve().parent}",
+        *("--app=importops.tasks.celery_worker", "worker", "--pool=solo"),
+        f"--hostname=importops-{os.getpid()}-{number}@%h",
+        *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"),
     ]

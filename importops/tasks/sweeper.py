@@ -73,10 +73,13 @@ class Sweeper:
             .of_active_operations()
             .filter(Q(look_again_at__lte=now) | abandoned)
         )
-        for pk in list(waiting.order_by("pk").values_list("pk", flat=True)[:100]):
-            # Of several sweepers one moves the time on, so a long queue does not fill with copies.
-            if waiting.filter(pk=pk).update(look_again_at=now + QUEUE_GRACE):
-                enqueue_slices([pk])
+        # Of several sweepers one moves the time on, so a long queue does not fill with copies.
+        mine = [
+            pk
+            for pk in list(waiting.order_by("pk").values_list("pk", flat=True)[:100])
+            if waiting.filter(pk=pk).update(look_again_at=now + QUEUE_GRACE)
+        ]
+        enqueue_slices(mine)
 
     def settle_operations(self) -> None:
         """Bring operations on whose last worker died between finishing a slice and saying so."""

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from contextlib import suppress
 from types import FrameType
 
 from django.db import DatabaseError, InterfaceError, connection
 from django_tasks import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEUE_NAME
 from django_tasks_db.management.commands.db_worker import Worker
 
-from importops.conf import conf
 from importops.engine.outside import growing, reason_to_wait, remind
+from importops.tasks.heartbeat import start_beating
 from importops.tasks.jobs import stopping
-from importops.tasks.supervisor import heartbeat_path
 
 POLL_SECONDS = 0.5
-BEAT_SECONDS = 2.0
 LONGEST_WAIT = 10.0
 """Seconds until a database that was away is tried again, at the most."""
 
@@ -43,7 +39,7 @@ class SliceWorker(Worker):
         super().shutdown(signum, frame)
 
     def run(self) -> None:
-        threading.Thread(target=self._beat, daemon=True).start()
+        start_beating()
         delays = growing(POLL_SECONDS, LONGEST_WAIT)
         while self.running:
             began = time.monotonic()
@@ -58,12 +54,3 @@ class SliceWorker(Worker):
                 if time.monotonic() - began > LONGEST_WAIT:
                     delays = growing(POLL_SECONDS, LONGEST_WAIT)
                 time.sleep(next(delays))  # a signal ends the process from here
-
-    def _beat(self) -> None:
-        # A thread: it falls silent when the process is stopped or gone, and only then.
-        path = heartbeat_path(os.getpid())
-        while True:
-            with suppress(OSError):  # a full disk is no reason to fall silent
-                path.touch()
-            if stopping.wait(min(BEAT_SECONDS, conf().lease_seconds / 4)):
-                return

@@ -162,7 +162,7 @@ def kill(pid: int, number: signal.Signals) -> None:
 
 
 def main(action: str, *arguments: str) -> None:
-    """`queue EXPORT`, `start` what was queued, or `hash` the workspace."""
+    """`queue EXPORT`, `start` what was queued, `hash` the workspace, or is a worker `alive`."""
     import django
 
     django.setup()
@@ -173,6 +173,7 @@ def main(action: str, *arguments: str) -> None:
         current_operation,
         start_operation,
     )
+    from importops.engine.progress import worker_alive
     from importops.models import User
     from tests.canonical import canonical_hash
     from tests.journeys import EVERYTHING
@@ -189,6 +190,8 @@ def main(action: str, *arguments: str) -> None:
             )
     elif action == "start":
         start_operation(current_operation(), EVERYTHING, admin)
+    elif action == "alive":
+        sys.stdout.write(str(worker_alive()))
     elif action == "hash":
         sys.stdout.write(canonical_hash())
 

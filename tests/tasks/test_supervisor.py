@@ -130,7 +130,7 @@ def test_a_worker_that_lives_is_left_alone(installation: Installation, export: P
     """The heartbeat is quicker than the shortest lease."""
     with installation.running("import_worker") as supervisor:
         worker = worker_of(supervisor.pid)
-        beat = installation.folder / "run" / f"worker-{worker}"
+        beat = installation.folder / "run" / f"worker-{socket.gethostname()}-{worker}"
         first = until(lambda: beat.exists() and beat.stat().st_mtime, 10, "a heartbeat")
         beats: set[float] = set()
 

@@ -10,6 +10,7 @@ from django.db import IntegrityError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from importops.actions.accounts import Bootstrapped, bootstrap
+from importops.management.alone import alone
 from importops.management.arguments import USAGE
 
 UNSHOWN_TOKEN = "YOUR-TOKEN"  # noqa: S105 - what stands in its place
@@ -40,22 +41,18 @@ class Command(BaseCommand):
         verbosity: int,
         **options: Any,
     ) -> None:
-        # Asking costs a tenth of migrating nothing: a second start should be instant.
-        executor = MigrationExecutor(connection)
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            call_command(
-                "migrate", interactive=False, verbosity=max(0, verbosity - 1), stdout=self.stdout
-            )
         if not username.strip():
             raise CommandError("--username must not be empty.", returncode=USAGE)
-        try:
-            made = bootstrap(username, password)
-        except IntegrityError:
-            raise CommandError(
-                f"There is a user {username} who is not an administrator; choose another "
-                "--username.",
-                returncode=USAGE,
-            ) from None
+        with alone(lambda: self.stdout.write("Waiting for another bootstrap to end.")):
+            self._make_tables(max(0, verbosity - 1))
+            try:
+                made = bootstrap(username, password)
+            except IntegrityError:
+                raise CommandError(
+                    f"There is a user {username} who is not an administrator; choose another "
+                    "--username.",
+                    returncode=USAGE,
+                ) from None
         if made.created:
             self._tell_secrets(made)
         else:
@@ -64,6 +61,14 @@ class Command(BaseCommand):
             self.stdout.write(f"A token:  manage.py create_token {made.user.username} --name NAME")
         if show_curl is not None:
             self._show_curl(made, show_curl)
+
+    def _make_tables(self, verbosity: int) -> None:
+        # Asking costs a tenth of migrating nothing: a second start should be instant.
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            call_command("migrate", interactive=False, verbosity=verbosity, stdout=self.stdout)
+        # The cache's table is no model's, so no migration makes it.
+        call_command("createcachetable", verbosity=verbosity, stdout=self.stdout)
 
     def _tell_secrets(self, made: Bootstrapped) -> None:
         self.stdout.write("The first administrator. The secrets are shown this once:")

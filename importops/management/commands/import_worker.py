@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -9,15 +10,22 @@ from importops.tasks.supervisor import Supervisor, worker_children
 from importops.tasks.worker import SliceWorker
 
 
+def at_least_zero(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text} is not a number of processes.")
+    return int(text)
+
+
 class Command(BaseCommand):
     help = "Work on imports in the background, until stopped; a running batch is finished first."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--processes",
-            type=int,
+            type=at_least_zero,
             default=None,
-            help="How many worker processes to keep running.",
+            help="How many worker processes to keep running; 0: only sweep up, for workers that "
+            "somebody else runs.",
         )
         parser.add_argument(
             "--child",
@@ -31,6 +39,6 @@ class Command(BaseCommand):
             worker.configure_signals()
             worker.run()
             return
-        wanted = processes or conf().worker_processes
+        wanted = conf().worker_processes if processes is None else processes
         self.stdout.write(f"Working on imports with {wanted} process(es). Ctrl-C stops.")
         Supervisor(worker_children(wanted)).run()
