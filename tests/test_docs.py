@@ -52,7 +52,7 @@ def anchors_of(page: Path) -> set[str]:
 def variables_of_settings() -> set[str]:
     """Names that `project/settings.py` reads from the environment itself."""
     source = text_of("project/settings.py")
-    return set(re.findall(r'env(?:iron)?\.\w+\(\s*"([A-Z_]+)"', source))
+    return set(re.findall(r'env(?:iron)?\.\w+\(\s*"([A-Z0-9_]+)"', source))
 
 
 def make_targets() -> list[str]:
@@ -95,7 +95,7 @@ def test_no_page_names_a_setting_that_does_not_exist() -> None:
     tests_own = set(re.findall(r"IMPORTOPS_[A-Z_]+", text_of("tests/conftest.py")))
     known = ours | variables_of_settings() | tests_own
     for page in PAGES:
-        named = set(re.findall(r"IMPORTOPS_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
+        named = set(re.findall(r"IMPORTOPS_[A-Z0-9_]*[A-Z0-9]\b", page.read_text(encoding="utf-8")))
         assert named - known == set(), page.name
 
 
