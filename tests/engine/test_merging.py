@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,21 @@ def test_it_refuses_who_must_not_go(alice: User, bob: User, ghost: User) -> None
     ImportOperationFactory.create(status=Status.IMPORTING_USERS)
     with pytest.raises(OperationInProgress):
         merge_users(ghost, bob, alice)
+
+
+def test_a_deactivation_is_counted_once_however_often_it_is_stopped(alice: User, bob: User) -> None:
+    left = UserEmailFactory.create(user=UserFactory.create(username="left")).user
+    operation = merge_users(left, bob, alice, queue=False)
+    for _ in range(20):
+        answers = iter([False, True])
+        with contextlib.suppress(WorkerStopping):
+            run_operation(operation, stop=lambda: next(answers, True))  # noqa: B023
+            break
+
+    assert operation.status == Status.DONE
+    assert adds_up(operation)
+    assert counts(operation)["users"] | {"total": 1, "updated": 1} == counts(operation)["users"]
+    assert len(operation.notes) == 2
 
 
 def test_stopping_after_every_batch_ends_alike(alice: User, bob: User, ghost: User) -> None:
