@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-postgres check lint typecheck format bench install install-celery install-storage requirements
+.PHONY: help serve test test-postgres torture check lint typecheck format bench install install-celery install-storage requirements
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ test: $(VENV)/development ## Set everything up and run the tests, with coverage
 
 test-postgres: $(VENV)/development ## The same tests on PostgreSQL (TEST_POSTGRESQL_URL; else the local socket)
 	DATABASE_URL=$${TEST_POSTGRESQL_URL:-postgres:///importops} $(BIN)/python -m pytest -n 2 $(ARGS)
+
+torture: $(VENV)/development ## Break things at random for an hour (SECONDS=600 SEED=1 FAULT=worker)
+	$(BIN)/python -m tests.torture --seconds $(or $(SECONDS),3600) $(if $(SEED),--seed '$(SEED)') $(if $(FAULT),--fault '$(FAULT)') $(ARGS)
 
 lint: $(VENV)/development ## Style, layers, migrations
 	$(BIN)/ruff check .

@@ -56,7 +56,7 @@ logger = structlog.stdlib.get_logger(__name__)
 MOST_STALLED_CLAIMS = 5
 DISK_EVERY = 1.0
 """Seconds between two looks at how much room the disk has."""
-QUEUE_GRACE = timedelta(seconds=30)
+QUEUE_GRACE = timedelta(seconds=20)
 """How long the sweeper leaves a slice alone that was just put on the queue."""
 
 _CHECKPOINT = """

@@ -6,6 +6,7 @@ does); the test only looks at its database. Nothing sleeps for a fixed time: `un
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psycopg
 
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -34,8 +37,11 @@ def until(condition: Callable[[], T], seconds: float, what: str) -> T:
 
 
 class Installation:
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *, database_url: str = "", **settings: str) -> None:
+        """`database_url`: of a PostgreSQL database that is its own; else it has a SQLite file."""
         self.folder = folder
+        self.database_url = database_url
+        self.log = folder / "log"
         own = {f"IMPORTOPS_{name.upper()}": value for name, value in settings.items()}
         inherited = {
             name: value
@@ -50,6 +56,7 @@ class Installation:
                 "IMPORTOPS_DATA_DIR": str(folder),
                 "DJANGO_SETTINGS_MODULE": "project.settings",
             }
+            | ({"DATABASE_URL": database_url} if database_url else {})
         )
 
     def run(self, *arguments: object) -> str:
@@ -74,24 +81,25 @@ class Installation:
     @contextmanager
     def running(self, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
         """`manage.py` with `arguments`, and whatever it started, gone at the end in any case."""
-        log = (self.folder / "log").open("ab")
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", *map(str, arguments)],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        before: set[int] = set()
+        process = self.spawn(*arguments)
         try:
             yield process
         finally:
-            before |= set(tree(process.pid)) | set(self.processes())
-            for pid in before:
+            for pid in {*tree(process.pid), *self.processes()}:
                 kill(pid, signal.SIGKILL)
             process.wait()
-            log.close()
+
+    def spawn(self, *arguments: object) -> subprocess.Popen[bytes]:
+        """Start `manage.py` with `arguments`; whoever calls has to see to its end."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "manage.py", *map(str, arguments)],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def processes(self) -> list[int]:
         """Every living process of this installation, whoever its parent is now."""
@@ -100,6 +108,10 @@ class Installation:
 
     def ask(self, sql: str, *parameters: Any) -> Any:
         """The first value of the first row, read past everything of ours."""
+        if self.database_url:
+            with psycopg.connect(self.database_url, connect_timeout=5) as server:
+                row = server.execute(sql.replace("?", "%s"), parameters or None).fetchone()
+                return row and row[0]
         with closing(sqlite3.connect(self.folder / "importops.sqlite3", timeout=10)) as database:
             row = database.execute(sql, parameters).fetchone()
             return row and row[0]
@@ -162,7 +174,8 @@ def kill(pid: int, number: signal.Signals) -> None:
 
 
 def main(action: str, *arguments: str) -> None:
-    """`queue EXPORT`, `start` what was queued, `hash` the workspace, or is a worker `alive`."""
+    """`queue EXPORT`, `start` what was queued, `hash` the workspace, is a worker `alive`, or the `verdict`
+    on an import: its status, its counts and the hash."""
     import django
 
     django.setup()
@@ -173,7 +186,7 @@ def main(action: str, *arguments: str) -> None:
         current_operation,
         start_operation,
     )
-    from importops.engine.progress import worker_alive
+    from importops.engine.progress import counts, worker_alive
     from importops.models import User
     from tests.canonical import canonical_hash
     from tests.journeys import EVERYTHING
@@ -194,6 +207,10 @@ def main(action: str, *arguments: str) -> None:
         sys.stdout.write(str(worker_alive()))
     elif action == "hash":
         sys.stdout.write(canonical_hash())
+    elif action == "verdict":
+        operation = current_operation()
+        told = {"status": operation.status, "error": operation.error, "counts": counts(operation)}
+        sys.stdout.write(json.dumps(told | {"hash": canonical_hash()}))
 
 
 if __name__ == "__main__":
