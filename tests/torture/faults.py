@@ -106,6 +106,20 @@ def take_server_away(site: Site) -> Struck:
     return Struck(now())
 
 
+def start_without_server(site: Site) -> Struck:
+    """Everything was down, and the service comes up before its database does."""
+    assert site.cluster
+    before = len(site.log())
+    site.kill_all()
+    site.cluster.stop()
+    try:
+        site.start()
+        site.wait_for_log("The database does not answer", before)
+    finally:
+        site.cluster.start()
+    return Struck(now())
+
+
 def end_sessions(site: Site) -> Struck:
     """Three times, at random moments, all sessions at once."""
     assert site.cluster
@@ -169,6 +183,7 @@ FAULTS = [
     Fault("SIGSTOP past the lease, SIGCONT", stop_machine),
     Fault("restart of PostgreSQL", restart_server, POSTGRESQL),
     Fault("PostgreSQL away for a while", take_server_away, POSTGRESQL),
+    Fault("PostgreSQL away at the start", start_without_server, POSTGRESQL),
     Fault("sessions ended by the server", end_sessions, POSTGRESQL),
     Fault("lines cut in the middle of rows", cut_lines, POSTGRESQL, site={"proxy": True}),
     Fault(
