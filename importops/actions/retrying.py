@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import IntegrityError, transaction
 
-from importops.actions.operations import reopen
+from importops.actions.operations import refuse_taken_back, reopen
 from importops.engine.retrying import failures_to_retry
 from importops.engine.slices import create_slices
 from importops.engine.sources import check_source
@@ -43,10 +43,13 @@ def retry_failed(
 
 
 def refuse_unless_done(operation: ImportOperation) -> None:
+    if not operation.is_import:
+        raise InvalidOperationStatus(
+            "This is no import. What it kept or could not do stands in its report."
+        )
     if operation.status in IMPORTING:
         raise OperationInProgress(f"The import {operation.public_id} is running already.")
-    if operation.rolled_back_at is not None:
-        raise InvalidOperationStatus("The import was taken back; import the file again instead.")
+    refuse_taken_back(operation)
     if operation.status in (Status.FAILED, Status.CANCELLED):
         raise InvalidOperationStatus(
             f"The operation is {operation.get_status_display()}; resume it first, and try again what "

@@ -299,6 +299,7 @@ class OperationAdmin(ForThoseWhoSeeImports):
             and operation.status != Status.DONE
             and not operation.rolled_back_at,
             "can_retry": may_run
+            and operation.is_import
             and operation.status == Status.DONE
             and not operation.rolled_back_at
             and failures_to_retry(operation).exists(),

@@ -65,7 +65,7 @@ class Bench:
         if kind == "postgresql" and binaries() is None:
             return "PostgreSQL's initdb is not on this machine"
         if fault.disk and not can_mount():
-            return "mounting a small disk needs root"
+            return "mounting a small disk needs root, and the right to mount"
         return ""
 
     @contextmanager
