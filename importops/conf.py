@@ -8,16 +8,19 @@ docs/running.md lists them; a test holds that list against this class.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from django.conf import settings
-from environs import Env, validate
+from environs import Env, ValidationError, validate
 
 from importops.limits import Limits
 
 MIB = 1024**2
 GIB = 1024**3
+UNIX_SOCKET = "unix"
+"""Among the trusted proxies: whoever speaks to us through a Unix socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,16 @@ class Conf:
     # Accounts.
     login_token_days: int = 90
     """Days until a token of kind `login` expires."""
+    login_failures: int = 5
+    """Failed logins of one name from one address after which both together are locked."""
+    login_lock_seconds: int = 900
+    """How long they are locked, and how long a failed login is remembered."""
+    ask_password_for_tokens: bool = False
+    """Whether making and removing personal access tokens asks for the password again."""
+
+    # Who calls.
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks whose `X-Forwarded-For` is believed; `unix` for Unix sockets."""
 
     def limits(self) -> Limits:
         """The bounds that importers hold exports to."""
@@ -77,7 +90,7 @@ class Conf:
 
 
 def read(env: Env, *, data_dir: Path) -> Conf:
-    """Settings from the environment, each checked for its type and for being above zero.
+    """Settings from the environment, each checked for its type, and numbers for being above zero.
 
     `env` collects what is wrong, all at once; `env.seal()` raises it.
     """
@@ -86,13 +99,27 @@ def read(env: Env, *, data_dir: Path) -> Conf:
     for field in fields(Conf):
         if field.name == "data_dir":
             continue
-        parse: Any = env.float if hints[field.name] is float else env.int
-        values[field.name] = parse(
-            f"IMPORTOPS_{field.name.upper()}",
-            default=field.default,
-            validate=validate.Range(min=0, min_inclusive=False),
-        )
+        name, default = f"IMPORTOPS_{field.name.upper()}", cast(Any, field.default)
+        if hints[field.name] is bool:
+            values[field.name] = env.bool(name, default=default)
+        elif hints[field.name] in (int, float):
+            parse: Any = env.float if hints[field.name] is float else env.int
+            above_zero = validate.Range(min=0, min_inclusive=False)
+            values[field.name] = parse(name, default=default, validate=above_zero)
+        else:
+            wanted: list[str] | None = env.list(name, default=list(default), validate=_networks)
+            values[field.name] = tuple(wanted or ())
     return Conf(data_dir=data_dir, **values)
+
+
+def _networks(names: list[str]) -> None:
+    """Raise for what is neither an address, nor a network, nor the word for Unix sockets."""
+    for name in names:
+        try:
+            if name != UNIX_SOCKET:
+                ip_network(name)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
 
 def conf() -> Conf:

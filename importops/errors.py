@@ -7,7 +7,7 @@ and in the output of commands. Renaming one breaks somebody's script.
 from __future__ import annotations
 
 from inspect import getdoc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ImportopsError(Exception):
@@ -15,7 +15,7 @@ class ImportopsError(Exception):
 
     code: ClassVar[str] = "error-importops"
 
-    def __init__(self, message: str = "", *, details: str = "") -> None:
+    def __init__(self, message: str = "", *, details: str | dict[str, Any] = "") -> None:
         self.message = message or (getdoc(type(self)) or "").splitlines()[0]
         self.details = details
         super().__init__(self.message)
@@ -123,10 +123,56 @@ class TokenExists(ImportopsError):
     code = "error-token-already-exists"
 
 
+class TokenNotFound(ImportopsError):
+    """Token does not exist"""
+
+    code = "error-token-does-not-exists"
+
+
+class NotAuthorized(ImportopsError):
+    """Not Authorized"""
+
+    code = "not-authorized"
+
+
 class UserNotFound(ImportopsError):
     """There is no such user."""
 
     code = "error-invalid-user"
+
+
+class WrongCredentials(ImportopsError):
+    """Unauthorized"""
+
+    code = "error-unauthorized"
+
+
+class LoginLocked(ImportopsError):
+    """Too many failed logins. Wait before trying again."""
+
+    code = "error-too-many-requests"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class PasswordRequired(ImportopsError):
+    """TOTP Required"""
+
+    code = "totp-required"
+
+
+class PasswordInvalid(ImportopsError):
+    """TOTP Invalid"""
+
+    code = "totp-invalid"
+
+
+class InvalidFields(ImportopsError):
+    """Invalid fields parameter provided"""
+
+    code = "error-invalid-fields"
 
 
 # The export as a whole cannot be imported (the operation fails, with this sentence).

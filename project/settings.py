@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 from environs import Env, validate
@@ -196,10 +197,18 @@ CONTENT_SECURITY_POLICY = {
         "object-src": ["'none'"],
     }
 }
-AXES_FAILURE_LIMIT = 5
-AXES_COOLOFF_TIME = 0.25
+AXES_FAILURE_LIMIT = IMPORTOPS.login_failures
+AXES_COOLOFF_TIME = timedelta(seconds=IMPORTOPS.login_lock_seconds)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_USERNAME_CALLABLE = "importops.clients.attempted_name"
+AXES_CLIENT_IP_CALLABLE = "importops.clients.client_address"
+AXES_LOCKOUT_CALLABLE = "importops.admin.lockout.lockout_response"
+AXES_RESET_ON_SUCCESS = True
+# Else whoever keeps knocking is never let in again, and `Retry-After` would be a lie.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_ENABLE_ACCESS_FAILURE_LOG = False
+# A row for every login there ever was; `last_login` and the log say enough.
+AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 
 # The REST door

@@ -18,7 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 README = "README.md"
 
-TYPES = {int: "integer", float: "number"}
+TYPES: dict[object, str] = {
+    int: "integer",
+    float: "number",
+    bool: "switch",
+    tuple[str, ...]: "list",
+}
 SETTINGS = [field for field in fields(Conf) if field.name != "data_dir"]
 COMMANDS = sorted(name for name, app in get_commands().items() if app == "importops")
 
@@ -55,6 +60,13 @@ def variables_of_settings() -> set[str]:
     return set(re.findall(r'env(?:iron)?\.\w+\(\s*"([A-Z0-9_]+)"', source))
 
 
+def written(default: object) -> str:
+    """A default as the tables have it."""
+    if default == ():
+        return "empty"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
 def make_targets() -> list[str]:
     return re.findall(r"^([a-z-]+):.*## ", text_of("Makefile"), re.MULTILINE)
 
@@ -82,7 +94,7 @@ def test_running_lists_every_setting_of_ours_with_type_and_default(field: object
     name = f"IMPORTOPS_{setting.name.upper()}"
     row = rows_of("docs/running.md").get(name)
     assert row is not None, f"{name} is not in docs/running.md"
-    assert row[1:3] == [TYPES[get_type_hints(Conf)[setting.name]], f"`{setting.default}`"]
+    assert row[1:3] == [TYPES[get_type_hints(Conf)[setting.name]], written(setting.default)]
     assert row[3]
 
 

@@ -8,6 +8,9 @@ from rest_framework.request import Request
 
 from importops.models import ApiToken, User
 
+# Names no scheme that would make a browser ask for a password.
+CHALLENGE = 'X-Auth-Token realm="importops"'
+
 
 class HeaderTokenAuthentication(BaseAuthentication):
     """`X-User-Id` and `X-Auth-Token`, which must both be there and belong together.
@@ -27,6 +30,5 @@ class HeaderTokenAuthentication(BaseAuthentication):
         return found
 
     def authenticate_header(self, request: Request) -> str:
-        # Without a scheme to name, DRF would answer 403 where it means 401. This one makes
-        # no browser ask for a password.
-        return 'X-Auth-Token realm="importops"'
+        # Without one, DRF would answer 403 where it means 401.
+        return CHALLENGE

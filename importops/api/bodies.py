@@ -60,10 +60,13 @@ def require_length(meta: Mapping[str, Any]) -> None:
         raise LengthRequired("Chunked request bodies are not accepted; send a Content-Length.")
 
 
-def read_body(stream: IO[bytes], meta: Mapping[str, Any]) -> bytes:
+def read_body(stream: IO[bytes], parser_context: Mapping[str, Any] | None) -> bytes:
     """All of an ordinary body. Raises `BodyTooLarge` before reading one that is too long."""
-    if content_length(meta) > BODY_LIMIT:
-        raise BodyTooLarge(f"The request body is larger than {BODY_LIMIT // MIB} MiB.")
+    meta = request_meta(parser_context)
+    limit = body_limit(parser_context)
+    if content_length(meta) > limit:
+        size = f"{limit // MIB} MiB" if limit >= MIB else f"{limit // 1024} KiB"
+        raise BodyTooLarge(f"The request body is larger than {size}.")
     return WholeBody(stream, meta).read()
 
 
@@ -112,7 +115,7 @@ class JsonParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        return decode_json(read_body(stream, request_meta(parser_context)))
+        return decode_json(read_body(stream, parser_context))
 
 
 class FormParser(BaseParser):
@@ -124,7 +127,7 @@ class FormParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        data = read_body(stream, request_meta(parser_context))
+        data = read_body(stream, parser_context)
         try:
             return decode_fields(data.decode(), MalformedBody)
         except (MalformedBody, UnicodeDecodeError):
@@ -136,3 +139,9 @@ def request_meta(parser_context: Mapping[str, Any] | None) -> Mapping[str, Any]:
     assert parser_context is not None  # noqa: S101
     meta: Mapping[str, Any] = parser_context["request"].META
     return meta
+
+
+def body_limit(parser_context: Mapping[str, Any] | None) -> int:
+    """Bytes that the endpoint in question accepts."""
+    limit: int = getattr((parser_context or {}).get("view"), "body_limit", BODY_LIMIT)
+    return limit

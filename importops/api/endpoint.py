@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 from django.http import HttpResponseBase
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -17,11 +18,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from importops.api.authentication import HeaderTokenAuthentication
-from importops.api.bodies import FormParser, JsonParser, decode_fields, require_length
+from importops.api.bodies import BODY_LIMIT, FormParser, JsonParser, decode_fields, require_length
 from importops.api.exceptions import NO_STORE, InvalidQuery, RequestError
 from importops.api.validation import Schema, check
 from importops.errors import ImportopsError
-from importops.models import User
+from importops.models import ApiToken, User
 
 
 class JsonRenderer(BaseRenderer):
@@ -48,7 +49,7 @@ class AlwaysJson(DefaultContentNegotiation):
 
 
 class Endpoint(APIView):
-    authentication_classes = (HeaderTokenAuthentication,)
+    authentication_classes: tuple[type[BaseAuthentication], ...] = (HeaderTokenAuthentication,)
     parser_classes: tuple[type[BaseParser], ...] = (JsonParser, FormParser)
     renderer_classes = (JsonRenderer,)
     content_negotiation_class = AlwaysJson
@@ -58,8 +59,18 @@ class Endpoint(APIView):
     """Fields of the query string; None: it is not looked at."""
     body_schema: ClassVar[Schema | None] = None
     """Fields of the body; None: it is not looked at, as long as it can be read."""
+    body_open: ClassVar[bool] = False
+    """Whether fields that the schema does not have are passed over instead of refused."""
+    body_limit: ClassVar[int] = BODY_LIMIT
+    """Bytes of a body."""
 
     query: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What the wire calls this endpoint."""
+        match = self.request.resolver_match
+        return (match.url_name if match else None) or ""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -76,15 +87,14 @@ class Endpoint(APIView):
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, ImportopsError) and not exc.details:
             # The wire names the endpoint that failed.
-            match = self.request.resolver_match
-            exc.details = (match.url_name if match else None) or ""
+            exc.details = self.name
         return super().handle_exception(exc)
 
     def body(self, request: Request) -> dict[str, Any]:
         """The body, checked and coerced. Raises `InvalidParams` and what reading raises."""
         if self.body_schema is None:
             return cast("dict[str, Any]", request.data)
-        return check(request.data, self.body_schema)
+        return check(request.data, self.body_schema, closed=not self.body_open)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         finished: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
@@ -96,6 +106,11 @@ class Endpoint(APIView):
 def caller(request: Request) -> User:
     """The user whom the permission class let through."""
     return cast(User, request.user)
+
+
+def caller_token(request: Request) -> ApiToken:
+    """The token that the caller presented."""
+    return cast(ApiToken, request.auth)
 
 
 def success(**body: Any) -> Response:

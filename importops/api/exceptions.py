@@ -18,6 +18,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from importops.api.authentication import CHALLENGE
 from importops.errors import ImportopsError, UploadTooLarge
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ class RequestError(Exception):
     def body(self) -> dict[str, Any]:
         return {"success": False, "error": str(self)}
 
+    def headers(self) -> dict[str, str]:
+        return {}
+
 
 class MalformedBody(RequestError):
     """The body is not what its Content-Type says."""
@@ -51,6 +55,39 @@ class BodyTooLarge(RequestError):
 
 class LengthRequired(RequestError):
     status = 411
+
+
+class TooManyCalls(RequestError):
+    """More calls than are allowed, or more wrong passwords; in `seconds` the next one counts."""
+
+    status = 429
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(
+            "Error, too many requests. Please slow down. "
+            f"You must wait {seconds} seconds before trying this endpoint again. "
+            "[error-too-many-requests]"
+        )
+        self.seconds = seconds
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.seconds)}
+
+
+class LoginRefused(RequestError):
+    """Nobody is let in; `error` is a word for programs, the message one for people."""
+
+    status = 401
+
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(message)
+        self.error = error
+
+    def body(self) -> dict[str, Any]:
+        return {"success": False, "error": self.error, "message": str(self)}
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": CHALLENGE}
 
 
 class InvalidParams(RequestError):
@@ -100,7 +137,7 @@ unknown_endpoint.csrf_exempt = True  # type: ignore[attr-defined]
 def _describe(exc: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Status, body and extra headers."""
     if isinstance(exc, RequestError):
-        return exc.status, exc.body(), {}
+        return exc.status, exc.body(), exc.headers()
     if isinstance(exc, ImportopsError):
         return (413 if isinstance(exc, UploadTooLarge) else 400), _coded(exc), {}
     if isinstance(exc, drf.APIException):

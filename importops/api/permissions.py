@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 
+class SignedIn(BasePermission):
+    """Whoever has a token."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return request.user is not None
+
+
 class RunImport(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         user = cast("User | None", request.user)

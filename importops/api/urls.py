@@ -6,7 +6,7 @@ from django.urls import URLPattern, path, re_path
 
 from importops.api.endpoint import Endpoint
 from importops.api.exceptions import unknown_endpoint
-from importops.api.views import operations
+from importops.api.views import accounts, operations, tokens
 
 ENDPOINTS: dict[str, type[Endpoint]] = {
     "getCurrentImportOperation": operations.GetCurrentImportOperation,
@@ -23,6 +23,14 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "import.failures": operations.ImportFailures,
     "import.preview": operations.ImportPreview,
     "import.retryFailed": operations.ImportRetryFailed,
+    "login": accounts.Login,
+    "logout": accounts.Logout,
+    "me": accounts.Me,
+    "users.info": accounts.UsersInfo,
+    "users.generatePersonalAccessToken": tokens.GeneratePersonalAccessToken,
+    "users.regeneratePersonalAccessToken": tokens.RegeneratePersonalAccessToken,
+    "users.removePersonalAccessToken": tokens.RemovePersonalAccessToken,
+    "users.getPersonalAccessTokens": tokens.GetPersonalAccessTokens,
 }
 
 urlpatterns: list[URLPattern] = [

@@ -148,6 +148,24 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.is_active and self.has_perm("importops.view_private_messages")
 
     @property
+    def can_create_tokens(self) -> bool:
+        """Whether this user may have personal access tokens."""
+        return self.is_active and self.has_perm("importops.create_personal_access_tokens")
+
+    @property
+    def can_view_all_user_info(self) -> bool:
+        """Whether everything about other users is for this user's eyes."""
+        return self.is_active and self.has_perm("importops.view_full_other_user_info")
+
+    @property
+    def can_view_rooms_of_others(self) -> bool:
+        return self.is_active and self.has_perm("importops.view_other_user_channels")
+
+    @property
+    def can_bypass_rate_limit(self) -> bool:
+        return self.is_active and self.has_perm("importops.bypass_rate_limit")
+
+    @property
     def can_view_imports(self) -> bool:
         return self.is_active and self.has_perm("importops.view_importoperation")
 
@@ -203,6 +221,7 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
         name: str = "",
         kind: str = "login",
         expires_at: datetime | None = None,
+        bypass_two_factor: bool = False,
     ) -> ApiToken:
         """Store `token`, by its hash only."""
         return self.create(
@@ -212,7 +231,30 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
             token_hash=hash_token(token),
             last_part=last_part(token),
             expires_at=expires_at,
+            bypass_two_factor=bypass_two_factor,
         )
+
+    def personal(self, user: User) -> ApiTokenQuerySet:
+        return self.filter(user=user, kind=ApiToken.Kind.PERSONAL)
+
+    def replace_text(self, token: str) -> int:
+        """Give the one token of this set a new text, and a new life. Returns how many there were."""
+        return self.update(
+            token_hash=hash_token(token),
+            last_part=last_part(token),
+            created_at=timezone.now(),
+            last_used_at=None,
+            expires_at=None,
+        )
+
+    def usable(self) -> ApiTokenQuerySet:
+        """Those that would be accepted now."""
+        unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
+        return self.filter(unexpired, user__is_active=True)
+
+    def with_text(self, token: str) -> ApiTokenQuerySet:
+        """The one, if any, whose text is `token`."""
+        return self.filter(token_hash=hash_token(token))
 
     def authenticate(self, public_id: str, token: str) -> tuple[User, ApiToken] | None:
         """The active user whose id and unexpired token these are, with `can_run_imports` known.
@@ -290,6 +332,9 @@ class ApiToken(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    bypass_two_factor = models.BooleanField(
+        _("never asks for the password"), default=False, editable=False
+    )
 
     objects = ApiTokenQuerySet.as_manager()
 

@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from importops.actions.accounts import revoke_token
+from importops.api.urls import ENDPOINTS
 from importops.models import ApiToken, User
 from tests.clients import ApiClient
 from tests.factories import ApiTokenFactory, secret_of
@@ -99,6 +100,16 @@ def test_a_session_is_not_looked_at(alice: User) -> None:
     client.force_login(alice)
     response = client.get(f"/api/v1/{SEED}")
     assert (response.status_code, response.content) == (401, UNAUTHORIZED)
+
+
+@pytest.mark.parametrize("endpoint", [name for name in ENDPOINTS if name != "login"])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_session_lets_in_nowhere(alice: User, endpoint: str, method: str) -> None:
+    client = Client()
+    client.force_login(alice, backend="django.contrib.auth.backends.ModelBackend")
+    response = getattr(client, method)(f"/api/v1/{endpoint}")
+    assert (response.status_code, response.content) == (401, UNAUTHORIZED)
+    assert not response.cookies
 
 
 def test_a_query_string_is_no_credential(alice: User, alice_token: ApiToken) -> None:
