@@ -75,6 +75,12 @@ class Conf:
     """Whether making and removing personal access tokens asks for the password again."""
 
     # Who calls.
+    rate_limit: bool = True
+    """Whether calls of the API are limited for users without `bypass_rate_limit`."""
+    rate_limit_calls: int = 60
+    """Calls of one endpoint from one address in a window."""
+    rate_limit_seconds: int = 60
+    """Length of a window."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks whose `X-Forwarded-For` is believed; `unix` for Unix sockets."""
 

@@ -95,11 +95,11 @@ def test_proxies_and_switches_come_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     monkeypatch.setenv("IMPORTOPS_TRUSTED_PROXIES", "10.0.0.0/8,unix")
-    monkeypatch.setenv("IMPORTOPS_ASK_PASSWORD_FOR_TOKENS", "true")
+    monkeypatch.setenv("IMPORTOPS_RATE_LIMIT", "false")
     env = Env(eager=False)
     read = conf.read(env, data_dir=settings.IMPORTOPS.data_dir)
     env.seal()
-    assert (read.trusted_proxies, read.ask_password_for_tokens) == (("10.0.0.0/8", "unix"), True)
+    assert (read.trusted_proxies, read.rate_limit) == (("10.0.0.0/8", "unix"), False)
 
 
 @pytest.mark.parametrize("written", ["Straße", "STRASSE", "ｓｔｒａｓｓｅ"])

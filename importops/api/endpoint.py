@@ -1,6 +1,7 @@
 """What every endpoint has in common. A subclass names its permission, its fields and its answer.
 
-Order of checks: who is asking (401), whether they may (403), the query string, the body (400).
+Order of checks: who is asking (401), how often (429), whether they may (403), the query string, the
+body (400).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rest_framework.views import APIView
 from importops.api.authentication import HeaderTokenAuthentication
 from importops.api.bodies import BODY_LIMIT, FormParser, JsonParser, decode_fields, require_length
 from importops.api.exceptions import NO_STORE, InvalidQuery, RequestError
+from importops.api.rate_limit import Rate, count_call, refuse_if_too_many
 from importops.api.validation import Schema, check
 from importops.errors import ImportopsError
 from importops.models import ApiToken, User
@@ -65,6 +67,14 @@ class Endpoint(APIView):
     """Bytes of a body."""
 
     query: dict[str, Any]
+    rate: Rate | None = None
+    """How often the caller may still come; None: as often as they like."""
+
+    def check_permissions(self, request: Request) -> None:
+        if request.user is not None or not self.authentication_classes:
+            self.rate = count_call(request, self.name)
+            refuse_if_too_many(self.rate)
+        super().check_permissions(request)
 
     @property
     def name(self) -> str:
@@ -98,7 +108,7 @@ class Endpoint(APIView):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         finished: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
-        for name, value in NO_STORE.items():
+        for name, value in (NO_STORE | (self.rate.headers() if self.rate else {})).items():
             finished[name] = value
         return finished
 
