@@ -42,6 +42,7 @@ DEBUG = env.bool("IMPORTOPS_DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="")
 ALLOWED_HOSTS = env.list("IMPORTOPS_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("IMPORTOPS_TRUSTED_ORIGINS", default=[])
+CORS_ALLOWED_ORIGINS: list[str] = env.list("IMPORTOPS_CORS_ORIGINS", default=[])
 HTTPS = env.bool("IMPORTOPS_HTTPS", default=False)
 IMPORTOPS = conf.read(env, data_dir=DATA_DIR)
 DATABASES = {
@@ -127,6 +128,7 @@ INSTALLED_APPS = [
     "django_tasks",
     "django_tasks_db",
     "axes",
+    "corsheaders",
     "importops",
 ]
 MIDDLEWARE = [
@@ -146,6 +148,9 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
+if CORS_ALLOWED_ORIGINS:
+    # Only then: it would cost every poll something. First, or errors would go out without its headers.
+    MIDDLEWARE.insert(0, "corsheaders.middleware.CorsMiddleware")
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -220,6 +225,23 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "importops.api.exceptions.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
+# Pages of other sites may call the API only when listed, and never with a cookie.
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_METHODS = ["GET", "POST"]
+CORS_ALLOW_HEADERS = [
+    "accept",
+    "content-type",
+    "x-user-id",
+    "x-auth-token",
+    "x-2fa-code",
+    "x-2fa-method",
+]
+CORS_EXPOSE_HEADERS = [
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "retry-after",
+]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024**2
 
 # Background work: one id a task, on whichever queue is configured here.
