@@ -124,6 +124,17 @@ def test_the_admin_and_the_api_count_together(bob: User) -> None:
     assert not response.has_header("Access-Control-Allow-Origin")
 
 
+def test_knocking_at_the_admin_does_not_prolong_it_either(bob: User) -> None:
+    User.objects.filter(pk=bob.pk).update(is_staff=True)
+    with time_machine.travel(NOON, tick=False) as clock:
+        for _ in range(5):
+            sign_in_to_admin("bob", "wrong")
+        clock.shift(600)
+        assert sign_in_to_admin("bob", "wrong").status_code == 429
+        clock.shift(301)
+        assert sign_in_to_admin("bob", PASSWORD).status_code == 302
+
+
 def test_behind_a_proxy_the_client_is_locked_and_not_the_proxy(
     bob: User, settings: Settings
 ) -> None:
