@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from importops.models import ApiToken, User
 from tests.clients import ApiClient
 from tests.confs import with_conf
 from tests.factories import PASSWORD, ImportOperationFactory
+from tests.tasks.installation import Installation
 
 NOON = 1_706_702_400  # a whole minute
 HEADERS = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]
@@ -153,3 +155,23 @@ def test_a_counter_that_was_thrown_out_begins_anew(
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
     assert headers_of(bob_client.get("me"))[1] == 2
     assert time.time() * 1000 < headers_of(bob_client.get("me"))[2]
+
+
+CALL = """
+import django
+django.setup()
+from django.test import Client
+from importops.actions.accounts import issue_token
+from importops.models import User
+bob, _ = User.objects.get_or_create(username_key="bob", defaults={"username": "bob"})
+headers = {"X-User-Id": bob.public_id, "X-Auth-Token": issue_token(bob)[1]}
+response = Client(SERVER_NAME="localhost").get("/api/v1/me", headers=headers)
+print(response["X-RateLimit-Remaining"])
+"""
+
+
+@pytest.mark.process
+def test_processes_count_together(tmp_path: Path) -> None:
+    installation = Installation(tmp_path, rate_limit_calls="9", rate_limit_seconds="86400")
+    installation.manage("migrate", "-v0")
+    assert [installation.run("-c", CALL).strip() for _ in range(3)] == ["8", "7", "6"]
