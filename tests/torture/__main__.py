@@ -66,7 +66,6 @@ def main() -> int:
     parser.add_argument("--database", choices=BOTH, action="append")
     parser.add_argument("--first", type=int, default=1, help="number of the first round of a fault")
     options = parser.parse_args()
-    until = time.monotonic() + options.seconds
     say(f"seed {options.seed}")
     results = Results()
     wanted = [
@@ -76,7 +75,7 @@ def main() -> int:
         if options.fault in fault.name and kind in fault.databases
     ]
     with tempfile.TemporaryDirectory(prefix="importops-torture-") as folder:
-        run(Path(folder), wanted, options.seed, options.first, until, results)
+        run(Path(folder), wanted, options.seed, options.first, options.seconds, results)
     say("", results.table(), f"seed {options.seed}")
     return 1 if any(results.failures.values()) else 0
 
@@ -86,7 +85,7 @@ def run(
     wanted: list[tuple[Fault, str]],
     seed: str,
     first: int,
-    until: float,
+    seconds: float,
     results: Results,
 ) -> None:
     order, benches = random.Random(seed), {}
@@ -94,6 +93,7 @@ def run(
         for kind in sorted({kind for _, kind in wanted}):
             (folder / kind).mkdir()
             benches[kind] = Bench(folder / kind, kind)
+        until = time.monotonic() + seconds  # setting up does not count
         number = first
         while time.monotonic() < until:
             # Each fault once, then again in another order: all of them get their turn.

@@ -71,20 +71,26 @@ def stop_worker(site: Site) -> Struck:
 
 
 def stop_machine(site: Site) -> Struck:
-    """A whole tree falls silent until others have its work, or its lease is over; then it wakes."""
+    """A whole tree falls silent until others have its work, or its lease is over; then it wakes.
+
+    Its worker first: the supervisor would replace it, and it is the zombie that must commit nothing.
+    """
     process = site.chance.choice(site.trees)
     pids = tree(process.pid)
     for pid in pids:
         kill(pid, signal.SIGSTOP)
     since = now()
     if len(site.trees) > 1:
+        # At once when they have it: the zombie is to meet them at the same slice.
         site.wait_until_free(pids)
-    # Not to let something settle: this is how long the machine is silent.
-    until(lambda: now() > since + 1.5 * LEASE, 2 * LEASE, "the lease has run out")
-    if len(site.trees) == 1:
+    else:
+        until(lambda: now() > since + 1.5 * LEASE, 2 * LEASE, "the lease has run out")
         since = now()
-    for pid in reversed(pids):
+    for pid in pids[1:]:
         kill(pid, signal.SIGCONT)
+    if len(site.trees) > 1:
+        site.wait_for_progress()
+    kill(pids[0], signal.SIGCONT)
     return Struck(since)
 
 
