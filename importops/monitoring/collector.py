@@ -25,7 +25,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from importops.engine.pace import pace_of
-from importops.engine.progress import KINDS, Tally, counts, failures_by_code, worker_silence
+from importops.engine.progress import KINDS, Tally, counts_of, failures_by_code, worker_silence
 from importops.engine.timing import MICROSECONDS, buckets_of
 from importops.models import ImportOperation, ImportSlice, Status
 
@@ -60,7 +60,7 @@ class OperationsCollector(Collector):
         )
         sums: Counter[tuple[str, str]] = Counter()
         for operation in operations:
-            for kind, numbers in counts(operation).items():
+            for kind, numbers in counts_of(operation.tally).items():
                 for outcome, number in numbers.items():
                     sums[kind, outcome] += number
         for kind in KINDS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -43,13 +44,14 @@ class Sweeper:
 
     def turn(self) -> None:
         """One round. What outside prevents (the database is away) is left for the next one."""
-        worker_seen()
-        for step in (
+        steps: tuple[Callable[[], object], ...] = (
+            worker_seen,
             self.requeue_slices,
             self.settle_operations,
             self.forget_results,
             self.remove_leftovers,
-        ):
+        )
+        for step in steps:
             try:
                 step()
             except Exception as error:
@@ -59,8 +61,9 @@ class Sweeper:
                 remind(f"sweeping ({step.__name__})", reason)
                 mend_connection()
 
-    def requeue_slices(self) -> None:
-        """Queue slices that are ready, or whose worker has gone silent, and that nobody queued lately."""
+    def requeue_slices(self) -> int:
+        """Queue slices that are ready, or whose worker has gone silent, and that nobody queued lately;
+        how many."""
         now = timezone.now()
         # A lease that ran out is not left alone as what was just queued is: nobody works on it.
         # Queueing it moves the time past this, so that it happens once.
@@ -80,6 +83,7 @@ class Sweeper:
             if waiting.filter(pk=pk).update(look_again_at=now + QUEUE_GRACE)
         ]
         enqueue_slices(mine)
+        return len(mine)
 
     def settle_operations(self) -> None:
         """Bring operations on whose last worker died between finishing a slice and saying so."""

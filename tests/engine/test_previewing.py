@@ -421,9 +421,7 @@ def test_the_sweeper_takes_up_what_a_dead_worker_left(tmp_path: Path, alice: Use
     assert piece is not None
     long_ago = timezone.now() - timedelta(minutes=5)
     operation.slices.update(lease_until=long_ago, look_again_at=long_ago)
-    Sweeper().requeue_slices()
-    piece.refresh_from_db()
-    assert piece.look_again_at > timezone.now()
+    assert Sweeper().requeue_slices() == 1
     run_operation(operation)
     assert operation.preview["state"] == "done"
 

@@ -50,21 +50,21 @@ def peak(work: Callable[[], int]) -> tuple[int, int]:
 
 
 def read_messages(path: Path, index: Path) -> int:
-    with closing(SlackImporter.open(path, index, LIMITS)) as source:
+    with path.open("rb") as file, closing(SlackImporter.open(file, index, LIMITS)) as source:
         (span,) = source.spans()
         directory = Directory(folders={"general": "C1"})
         return sum(len(chunk.records) for chunk in source.messages(span, span.start, directory))
 
 
 def count_messages(path: Path, index: Path) -> int:
-    with closing(SlackImporter.open(path, index, LIMITS)) as source:
+    with path.open("rb") as file, closing(SlackImporter.open(file, index, LIMITS)) as source:
         (span,) = source.spans()
         scans = source.scan(span, span.start, {"general": "C1"}, set())
         return sum(room.messages for scan in scans for room in scan.rooms.values())
 
 
 def read_users(path: Path, index: Path) -> int:
-    with closing(SlackImporter.open(path, index, LIMITS)) as source:
+    with path.open("rb") as file, closing(SlackImporter.open(file, index, LIMITS)) as source:
         return sum(1 for _ in source.workspace())
 
 

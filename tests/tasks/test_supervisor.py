@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
 ]
 
-MESSAGES = 12_000
+MESSAGES = 30_000
 LEASE, SWEEP = 2, 1
 STOPS_WITHIN = 5.0
 
@@ -149,7 +149,7 @@ def test_sigterm_ends_all_and_gives_the_slice_back(
     with installation.running("import_worker") as supervisor:
         start_importing(installation, export)
         pids = tree(supervisor.pid)
-        assert len(pids) == 2
+        assert len(pids) >= 2  # itself, the worker, and what reads for it
         supervisor.send_signal(signal.SIGTERM)
         until(all_gone(pids), STOPS_WITHIN, "all processes are gone")
     assert installation.processes() == []
@@ -173,7 +173,7 @@ def test_the_workers_end_when_the_supervisor_is_killed(
     with installation.running("import_worker") as supervisor:
         start_importing(installation, export)
         pids = tree(supervisor.pid)
-        assert len(pids) == 2
+        assert len(pids) >= 2  # itself, the worker, and what reads for it
         kill(supervisor.pid, signal.SIGKILL)
         until(all_gone(pids), STOPS_WITHIN, "all processes are gone")
     assert installation.status == "importer_importing_messages"
