@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from django.db import IntegrityError, transaction
 
 from importops.actions.operations import refuse_taken_back, reopen
 from importops.engine.retrying import failures_to_retry
 from importops.engine.slices import create_slices
 from importops.engine.sources import check_source
-from importops.errors import InvalidOperationStatus, NothingFailed, OperationInProgress
+from importops.errors import InvalidOperationStatus, MustWait, NothingFailed, OperationInProgress
 from importops.models import ImportFailure, ImportOperation, Phase, Status
 from importops.models.operations import IMPORTING, STATUS_OF_PHASE
 from importops.tasks.jobs import enqueue_slices
@@ -24,7 +26,8 @@ def retry_failed(
     """
     operation.refresh_from_db()
     refuse_unless_done(operation)
-    check_source(operation)
+    with suppress(MustWait):  # another machine may have the file, or its disk comes back
+        check_source(operation)
     try:
         with transaction.atomic():
             reopen(operation, STATUS_OF_PHASE[Phase.RETRY_USERS], phase=Phase.RETRY_USERS)

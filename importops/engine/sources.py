@@ -54,15 +54,15 @@ def local_path(operation: ImportOperation) -> Path | None:
 
 
 def _why_not_here(path: Path, in_place: bool) -> ImportopsError:
-    if in_place and connection.vendor != "sqlite":  # which only one machine can have
-        return MustWait(
-            f"The export file {path} is not on this machine ({socket.gethostname()}). Put it back "
-            "or work on the import where it is; it goes on by itself."
-        )
     if not path.parent.is_dir():
         return MustWait(
             f"The folder {path.parent} of the export is not there. If it is on a disk or a "
             "share, connect that again; the import goes on by itself."
+        )
+    if in_place and connection.vendor != "sqlite":  # which only one machine can have
+        return MustWait(
+            f"The export file {path} is not on this machine ({socket.gethostname()}). Put it back "
+            "or work on the import where it is; it goes on by itself."
         )
     return FileMissing(f"The export file {path} is no longer there.")
 

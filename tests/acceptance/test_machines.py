@@ -111,10 +111,10 @@ def test_machines_that_share_a_database_and_a_store_import_together(
         }
         web, *workers = [Machine(tmp_path / name, database, **SLOWLY, **shared) for name in "wab"]
         with all_running(workers) as supervisors:
+            until(lambda: web.act("alive") == "True", 30, "a worker is heard of")
             begin(web, export)
             until(lambda: web.messages > 0, 30, "messages arrive")
             # Whichever machine has the slice: one is lost altogether, the other takes over.
-            assert web.act("alive") == "True"
             busy = str(web.ask("SELECT worker FROM importops_importslice WHERE status = 'running'"))
             lost = next(m for m in workers if int(busy.rpartition(":")[2]) in m.processes())
             for pid in [supervisors[workers.index(lost)], *lost.processes()]:

@@ -27,6 +27,7 @@ from importops.errors import (
     NothingFailed,
     OperationInProgress,
     OperationInvalid,
+    SourceChanged,
     WorkerStopping,
 )
 from importops.importers import slack
@@ -498,6 +499,20 @@ def test_what_is_in_the_way_is_named(tmp_path: Path, alice: User) -> None:
     with pytest.raises(OperationInvalid, match=other.public_id):
         retry_failed(operation, queue=False)
     other.delete()
+    path.write_bytes(b"another file")
+    with pytest.raises(SourceChanged):
+        retry_failed(operation, queue=False)
+    operation.refresh_from_db()
+    assert operation.status == Status.DONE
+    assert not operation.failures.filter(retrying=True).exists()
+
+
+@pytest.mark.sqlite  # elsewhere another machine may have it
+def test_a_retry_without_the_export_is_refused(tmp_path: Path, alice: User) -> None:
+    path = slack_zip(
+        tmp_path / "export.zip", messages={"general": {"2024-01-02": [slack_message(LONG)]}}
+    )
+    operation = import_all(path, alice)
     path.unlink()
     with pytest.raises(FileMissing):
         retry_failed(operation, queue=False)
