@@ -29,9 +29,19 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+# The wrapper that packages install insists on the system's own user and folders.
+RABBITMQ = ("rabbitmq-server", "/usr/lib/rabbitmq/bin")
+REDIS = ("redis-server",)
+
+
+def find_program(name: str, *places: str) -> str | None:
+    """Where a server's program is; None on a machine that does not have it."""
+    return shutil.which(name, path=os.pathsep.join([*places, os.environ["PATH"], "/usr/sbin"]))
+
+
 def program(name: str, *places: str) -> str:
-    """Where a server's program is; skips the test on a machine that does not have it."""
-    found = shutil.which(name, path=os.pathsep.join([*places, os.environ["PATH"], "/usr/sbin"]))
+    """The same; skips the test where there is none."""
+    found = find_program(name, *places)
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
@@ -89,8 +99,7 @@ class Broker:
 @contextmanager
 def rabbitmq(folder: Path) -> Iterator[Broker]:
     """A RabbitMQ of its own: node, ports, and the port mapper that Erlang wants."""
-    # The wrapper that packages install insists on the system's own user and folders.
-    server = program("rabbitmq-server", "/usr/lib/rabbitmq/bin")
+    server = program(*RABBITMQ)
     port, distribution, mapper = free_port(), free_port(), free_port()
     (folder / "plugins").write_text("[].")
     environment = {
@@ -128,7 +137,7 @@ def rabbitmq(folder: Path) -> Iterator[Broker]:
 @contextmanager
 def redis(folder: Path) -> Iterator[Broker]:
     """A Redis that keeps nothing: what was on it is lost with it."""
-    server, port = program("redis-server"), free_port()
+    server, port = program(*REDIS), free_port()
     command = [server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
 
     def start() -> ExitStack:

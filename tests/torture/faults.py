@@ -32,6 +32,8 @@ class Fault:
     strike: Callable[[Site], Struck]
     databases: tuple[str, ...] = BOTH
     site: dict[str, Any] = field(default_factory=dict)
+    broker: str = ""
+    """`rabbitmq` or `redis`: what the tasks go over, by Celery."""
     disk: str = ""
     """`data` or `tablespace`: what lies on a small disk that the fault fills."""
     pauses: str = ""
@@ -145,6 +147,19 @@ def cut_lines(site: Site) -> Struck:
     return Struck(now())
 
 
+def restart_broker(site: Site) -> Struck:
+    """Three times, with all that was on it lost: the sweeper has to queue again."""
+    assert site.broker
+    for _ in range(3):
+        site.broker.kill()
+        since = now()
+        site.broker.start()
+        if site.at_rest:
+            break
+        site.wait_for_progress()
+    return Struck(since)
+
+
 def nearly_fill_data(site: Site) -> Struck:
     """Down to the reserve: the import pauses, and a person can still write."""
     assert site.disk
@@ -192,6 +207,8 @@ FAULTS = [
     Fault("PostgreSQL away at the start", start_without_server, POSTGRESQL),
     Fault("sessions ended by the server", end_sessions, POSTGRESQL),
     Fault("lines cut in the middle of rows", cut_lines, POSTGRESQL, site={"proxy": True}),
+    Fault("restart of RabbitMQ", restart_broker, POSTGRESQL, broker="rabbitmq"),
+    Fault("restart of Redis", restart_broker, POSTGRESQL, broker="redis"),
     Fault(
         "disk nearly full",
         nearly_fill_data,

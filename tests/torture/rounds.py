@@ -7,11 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.generate import build
+from tests.servers import RABBITMQ, REDIS, Broker, find_program, rabbitmq, redis
 from tests.tasks.installation import Installation, until
 from tests.torture.disk import SmallDisk, can_mount
 from tests.torture.faults import Fault
@@ -21,6 +23,8 @@ from tests.torture.site import SETUP, Site, now
 MESSAGES = 3000
 TEMPLATE = "template_site"
 DISK_MEGABYTES = 96
+BROKERS = {"rabbitmq": rabbitmq, "redis": redis}
+SERVERS = {"rabbitmq": RABBITMQ, "redis": REDIS}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Bench:
         self.export = folder / "export.zip"
         build(self.export, messages=MESSAGES, seed=3, users=60, per_day=5)
         self._numbers = count(1)
+        self._brokers: dict[str, Broker] = {}
+        self._running = ExitStack()
         self.cluster = Cluster() if kind == "postgresql" else None
         self.template = Installation(folder / "template", database_url=self._new(TEMPLATE))
         self.template.folder.mkdir()
@@ -66,7 +72,19 @@ class Bench:
             return "PostgreSQL's initdb is not on this machine"
         if fault.disk and not can_mount():
             return "mounting a small disk needs root, and the right to mount"
+        if fault.broker and find_spec("celery") is None:
+            return "requirements-celery.txt is not installed"
+        if fault.broker and find_program(*SERVERS[fault.broker]) is None:
+            return f"{SERVERS[fault.broker][0]} is not installed"
         return ""
+
+    def broker(self, name: str) -> Broker | None:
+        """One of each for all rounds: it takes longer to start than a round."""
+        if name and name not in self._brokers:
+            folder = self.folder / name
+            folder.mkdir()
+            self._brokers[name] = self._running.enter_context(BROKERS[name](folder))
+        return self._brokers.get(name)
 
     @contextmanager
     def site(self, fault: Fault, chance: random.Random) -> Iterator[Site]:
@@ -94,6 +112,7 @@ class Bench:
                 cluster=self.cluster,
                 database=name,
                 disk=disk,
+                broker=self.broker(fault.broker),
                 **fault.site,
             )
             stack.callback(site.remove)
@@ -105,6 +124,7 @@ class Bench:
         return folder / "data"
 
     def remove(self) -> None:
+        self._running.close()
         if self.cluster:
             self.cluster.remove()
 

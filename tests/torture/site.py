@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from tests.servers import Broker
 from tests.tasks.installation import Installation, children, kill, stat_of, tree, until
 from tests.torture.disk import SmallDisk
 from tests.torture.postgresql import Cluster
@@ -56,6 +57,7 @@ class Site:
         database: str = "",
         proxy: bool = False,
         disk: SmallDisk | None = None,
+        broker: Broker | None = None,
         serve: bool = False,
         **settings: str,
     ) -> None:
@@ -63,6 +65,7 @@ class Site:
         self.chance = chance
         self.cluster = cluster
         self.disk = disk
+        self.broker = broker
         self.database = database
         self.proxy = Proxy(cluster.port) if cluster and proxy else None
         self.kind = "postgresql" if cluster else "sqlite"
@@ -87,6 +90,11 @@ class Site:
         for installation in (self.looking, self.working):
             installation.log = folder / "log"  # not on a disk that is going to be full
             installation.environment["DJANGO_SETTINGS_MODULE"] = "tests.torture.settings"
+            if broker:
+                installation.environment |= {
+                    "IMPORTOPS_QUEUE": "celery",
+                    "IMPORTOPS_BROKER_URL": broker.url,
+                }
         self._command: tuple[object, ...] = ("import_worker",)
         if serve:
             self._command = ("serve", "--port", free_port())
