@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from importops.engine.importing_users import UserBatch
-from importops.engine.resolve import FreeNames, UserDirectory, UserMatcher, unusable_password
+from importops.engine.resolve import FreeNames, UserMatcher, unusable_password
+from importops.engine.stand_ins import UserDirectory
 from importops.models import ImportOperation, StagedRecord, User
 from importops.records import UserRecord, fold
 

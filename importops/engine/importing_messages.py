@@ -9,11 +9,11 @@ from importops.conf import conf
 from importops.engine.preparing import span_of
 from importops.engine.reader_process import ReaderProcess
 from importops.engine.reading import ReadBatch, Reading, read_rows, with_authors
-from importops.engine.resolve import UserDirectory
 from importops.engine.rows import Row
 from importops.engine.selecting import date_range
 from importops.engine.slices import Batch, Work
 from importops.engine.sources import local_files, open_source
+from importops.engine.stand_ins import UserDirectory
 from importops.engine.writers import Writer, writer_for
 from importops.models import ImportOperation, ImportSlice, RoomImportId, StagedRecord
 

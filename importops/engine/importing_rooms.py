@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from importops.engine.resolve import UserDirectory
 from importops.engine.resolve_rooms import RoomMatch, RoomMatcher
 from importops.engine.slices import Batch, Work
+from importops.engine.stand_ins import UserDirectory
 from importops.engine.writers import Writer, writer_for
 from importops.models import ImportOperation, RoomImportId, StagedRecord
 from importops.models.operations import StagedRecordQuerySet

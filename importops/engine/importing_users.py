@@ -17,11 +17,11 @@ from importops.engine.resolve import (
     UserMatch,
     UserMatcher,
     add_to_group,
-    named_stand_ins,
     suggest_username,
     unusable_password,
 )
 from importops.engine.slices import Batch, Work
+from importops.engine.stand_ins import named_stand_ins
 from importops.models import (
     ImportOperation,
     StagedRecord,

@@ -25,8 +25,8 @@ from importops.engine.importing_rooms import (
 )
 from importops.engine.importing_users import USERS_AT_ONCE, UserBatch
 from importops.engine.progress import KIND_OF_RECORD
-from importops.engine.resolve import UserDirectory
 from importops.engine.slices import Batch, Work
+from importops.engine.stand_ins import UserDirectory
 from importops.engine.writers import writer_for
 from importops.models import ImportFailure, ImportOperation, Phase, StagedRecord
 from importops.models.operations import ImportFailureQuerySet

@@ -23,10 +23,10 @@ from importops.engine.importing_messages import (
 )
 from importops.engine.preparing import stage_authors
 from importops.engine.reading import RowMaker, directory_of, with_authors
-from importops.engine.resolve import UserDirectory
 from importops.engine.retrying import being_retried, failures_to_retry, mended_rooms, take_back
 from importops.engine.slices import Batch, Work
 from importops.engine.sources import open_source
+from importops.engine.stand_ins import UserDirectory
 from importops.engine.writers import writer_for
 from importops.importers.base import FileImporter, Span
 from importops.models import ImportFailure, ImportOperation, StagedRecord

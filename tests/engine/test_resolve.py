@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from importops.engine.importing_users import UserBatch
-from importops.engine.resolve import FreeNames, UserDirectory, suggest_username
+from importops.engine.resolve import FreeNames, suggest_username
 from importops.engine.slices import Batch
+from importops.engine.stand_ins import UserDirectory
 from importops.models import ImportOperation, StagedRecord, User, UserEmail, UserImportId
 from importops.records import SYSTEM_BOT, UserRecord
 from tests.factories import ImportOperationFactory, UserEmailFactory, UserFactory

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 
-from importops.engine.resolve import UserDirectory, named_stand_ins
 from importops.engine.slices import Batch
+from importops.engine.stand_ins import UserDirectory, named_stand_ins
 from importops.models import ImportOperation, StagedRecord, User, UserImportId
 from tests.factories import ImportOperationFactory, UserFactory
 from tests.racing import Second
