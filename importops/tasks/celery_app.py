@@ -25,6 +25,9 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
     broker_connection_retry_on_startup=True,
+    # Later it ends, and is started again by whoever stands over it: consumers that reconnect by
+    # themselves have been seen to be connected and take nothing.
+    broker_connection_retry=False,
     broker_connection_max_retries=None,
     broker_connection_timeout=PATIENCE,
     # The process that would have to send heartbeats is busy with a slice.
