@@ -93,6 +93,10 @@ class Decisions:
         return monotonic() - self._kept_at > RENEW_AFTER
 
     def _keep(self, batch: Batch) -> None:
+        # The slice before the notes: who starts the import takes both in this order, and would
+        # otherwise run into us from the other side.
+        mine = ImportSlice.objects.filter(pk=self.work.slice.pk)
+        mine.select_for_update(no_key=True).order_by().first()
         # Not `fail`: they are in the sums.
         batch.failures += self._failures
         StagedRecord.objects.bulk_update(self._noted, ["note"], batch_size=100)

@@ -283,7 +283,8 @@ def claim_slice(slice_id: int) -> ImportSlice | None:
         if not claimed:
             return None
         piece = ImportSlice.objects.select_related("operation__user").get(pk=slice_id)
-        enter_phase(piece.operation, Phase(piece.phase))
+    # After the commit: who resumes an operation takes its row first and its slices then.
+    enter_phase(piece.operation, Phase(piece.phase))
     if before is not None and piece.takeovers > before[0]:
         logger.warning(
             "slice taken over",
