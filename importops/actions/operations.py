@@ -224,11 +224,7 @@ def begin(operation: ImportOperation) -> list[int]:
     """Store the operation as the current one; the ids of its first slices."""
     with transaction.atomic():
         refuse_while_importing()
-        others = ImportOperation.objects.filter(valid=True).exclude(status__in=IMPORTING)
-        # One that is still being read is given up; one that waits or has ended only steps back.
-        others.filter(status__in=LOADING).update(cancel_requested_at=timezone.now())
-        replaced = list(others.values_list("pk", flat=True))
-        others.update(valid=False)
+        replaced = step_back(ImportOperation.objects.all())
         # One may have started between the first look and the update.
         refuse_while_importing()
         operation.save()
@@ -237,6 +233,18 @@ def begin(operation: ImportOperation) -> list[int]:
         settle_stopped(pk)
     _tell("operation created", operation, file=operation.file, importer=operation.importer_key)
     return made
+
+
+def step_back(operations: ImportOperationQuerySet) -> list[int]:
+    """Make those of `operations` that import nothing invalid; their keys, for `settle_stopped`.
+
+    One that is still being read is given up; one that waits or has ended only steps back.
+    """
+    others = operations.filter(valid=True).exclude(status__in=IMPORTING)
+    others.filter(status__in=LOADING).update(cancel_requested_at=timezone.now())
+    replaced = list(others.values_list("pk", flat=True))
+    others.update(valid=False)
+    return replaced
 
 
 def _tell(event: str, operation: ImportOperation, **more: Any) -> None:
@@ -402,6 +410,8 @@ def reopen(operation: ImportOperation, status: Status, **changes: Any) -> None:
             raise InvalidOperationStatus(
                 "The operation has just moved on by itself; look at it again."
             )
-        others.filter(valid=True).exclude(status__in=IMPORTING).update(valid=False)
+        replaced = step_back(others)
         operation.slices.unfinished().take_over()
+    for pk in replaced:
+        settle_stopped(pk)
     operation.refresh_from_db()

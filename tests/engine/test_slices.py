@@ -283,6 +283,21 @@ def test_running_a_slice_that_somebody_has_does_nothing(piece: ImportSlice) -> N
     assert run_slice(piece.pk) == []
 
 
+def test_what_is_being_read_is_given_up_when_another_one_is_resumed(
+    export: Path, alice: User, tmp_path: Path
+) -> None:
+    done = import_all(export, alice)
+    ImportOperation.objects.update(status=Status.CANCELLED, phase=Phase.FINISHING)
+    older = create_operation_in_place(user=alice, importer_key="slack", path=export)
+    ImportOperation.objects.filter(pk=older.pk).update(ts=done.ts - timedelta(minutes=1))
+    done.refresh_from_db()
+
+    resume_operation(done, queue=False)
+
+    older.refresh_from_db()
+    assert (older.status, older.valid) == (Status.CANCELLED, False)
+
+
 def test_resuming_never_pushes_a_running_import_aside(export: Path, alice: User) -> None:
     waiting = prepare(export, alice)
     cancel_operation(waiting)
