@@ -140,9 +140,9 @@ class RoomUndo:
         self.made = {room.pk for room in rooms if room.operation_id == target.pk}
         self.reasons = self._reasons()
         direct = {pk for pk in self.reasons if self.rooms[pk].type == Room.Type.DIRECT}
-        # A direct room is its members.
-        self.losing = [pk for pk in self.rooms if pk not in direct]
-        self.direct_kept = direct
+        # A direct room is its members; and whom a later import found there it would have let in.
+        self.keeping = direct | self._found_later(self.made)
+        self.losing = [pk for pk in self.rooms if pk not in self.keeping]
 
     def _reasons(self) -> dict[int, str]:
         """Why rooms that the import created stay."""
@@ -180,7 +180,7 @@ class RoomUndo:
         for pk, code in self.reasons.items():
             batch.add(f"channels.skipped.{code}")
             batch.failures.append(kept("room", f"room {self.rooms[pk]}", code))
-        staying = Membership.objects.filter(room__in=self.direct_kept, operation=self.target)
+        staying = Membership.objects.filter(room__in=self.keeping, operation=self.target)
         batch.add("memberships.kept", staying.count())
 
     def _forget_ids(self, batch: Batch) -> None:
