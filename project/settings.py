@@ -103,8 +103,13 @@ if ON_SQLITE:
 else:
     DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
     if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+        options = DATABASES["default"].get("OPTIONS", {})
         # A process that was stopped keeps its locks, which no fence can free: the server ends its
         # transaction before the lease of its slice runs out.
+        lease = IMPORTOPS.lease_seconds * 1000
+        ours = (
+            f"-c lock_timeout={lease // 2} -c idle_in_transaction_session_timeout={lease * 3 // 4}"
+        )
         DATABASES["default"]["OPTIONS"] = {
             # A server that vanished without a word is noticed, instead of waited for until the
             # system's own time-outs, which take hours.
@@ -113,8 +118,8 @@ else:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 25_000,
-            **DATABASES["default"].get("OPTIONS", {}),
-            "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=15s",
+            **options,
+            "options": f"{options.get('options', '')} {ours}".strip(),
         }
 
 INSTALLED_APPS = [

@@ -22,7 +22,7 @@ from importops.engine.running import advance
 from importops.engine.slices import QUEUE_GRACE, settle_stopped
 from importops.errors import MustWait
 from importops.models import ImportOperation, ImportSlice
-from importops.models.operations import ENDED
+from importops.models.operations import ENDED, ImportSliceQuerySet
 from importops.tasks.jobs import enqueue_slices
 
 logger = logging.getLogger(__name__)
@@ -71,11 +71,11 @@ class Sweeper:
             status=ImportSlice.Status.RUNNING,
             look_again_at__lte=F("lease_until") + QUEUE_GRACE,
         )
-        waiting = (
-            ImportSlice.objects.claimable(now)
-            .of_active_operations()
-            .filter(Q(look_again_at__lte=now) | abandoned)
-        )
+        waiting = ImportSlice.objects.claimable(now).of_active_operations()
+        if self._are_queued(waiting):
+            waiting = waiting.filter(abandoned)
+        else:
+            waiting = waiting.filter(Q(look_again_at__lte=now) | abandoned)
         # Of several sweepers one moves the time on, so a long queue does not fill with copies.
         mine = [
             pk
@@ -84,6 +84,14 @@ class Sweeper:
         ]
         enqueue_slices(mine)
         return len(mine)
+
+    def _are_queued(self, waiting: ImportSliceQuerySet) -> bool:
+        """Whether our own queue holds a task for all that wait: they wait for workers, not for us.
+
+        Of a broker's queue this cannot be known; what is on it twice is done once.
+        """
+        ready = waiting.filter(status=ImportSlice.Status.READY).count()
+        return 0 < ready <= DBTaskResult.objects.ready().count()
 
     def settle_operations(self) -> None:
         """Bring operations on whose last worker died between finishing a slice and saying so."""
