@@ -58,6 +58,8 @@ CACHES = {
         else "db://importops_cache",
     )
 }
+# More than Django's 300: the cache counts the calls of every client, and throws out at random.
+CACHES["default"].setdefault("OPTIONS", {}).setdefault("MAX_ENTRIES", 10_000)
 QUEUE = deployment.Queue(
     kind=env.str("IMPORTOPS_QUEUE", default="database"),
     broker_url=env.str("IMPORTOPS_BROKER_URL", default=""),

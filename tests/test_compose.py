@@ -68,7 +68,9 @@ def test_every_volume_is_declared_and_used() -> None:
 def test_what_compose_wants_from_the_environment_stands_in_the_example() -> None:
     example = (ROOT / ".env.example").read_text()
     named = set(re.findall(r"^#?([A-Z0-9_]+)=", example, re.MULTILINE))
-    assert substituted((ROOT / "compose.yaml").read_text()) == named
+    # The rest of the example reaches our containers as it stands.
+    assert substituted((ROOT / "compose.yaml").read_text()) <= named
+    assert all(SERVICES[name]["env_file"] == ".env" for name in ("setup", "web", "worker"))
 
 
 def test_no_secret_stands_in_the_files_and_no_registry_is_named() -> None:

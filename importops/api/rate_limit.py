@@ -8,6 +8,7 @@ and Memcached lose none.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from dataclasses import dataclass
 from typing import cast
@@ -30,6 +31,8 @@ POLLED = frozenset(
     }
 )
 """Never limited: they are made to be asked again and again, and counting would cost as much as answering."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,15 @@ def count_call(request: Request, endpoint: str) -> Rate | None:
     window = int(time.time()) // seconds
     who = f"{endpoint} {request.method} {client_address(request._request)}"
     key = f"rate-{window}-{hashlib.sha256(who.encode()).hexdigest()}"
-    cache.add(key, 0, timeout=seconds)
     try:
+        cache.add(key, 0, timeout=seconds)
         calls = cache.incr(key)
     except ValueError:  # thrown out of the cache just now
         calls = 1
+    except Exception as error:  # noqa: BLE001 - each cache has errors of its own
+        # A cache that is away must not take the API along; failed logins are counted elsewhere.
+        logger.warning("calls are not counted, the cache is away: %s", error)
+        return None
     return Rate(limit, limit - calls, (window + 1) * seconds)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -19,6 +20,8 @@ from importops.tokens import hash_token, last_part
 
 if TYPE_CHECKING:
     from importops.models.operations import ImportOperation
+
+logger = logging.getLogger(__name__)
 
 RUN_IMPORT = "importops.run_import"
 
@@ -360,7 +363,11 @@ class ApiToken(models.Model):
         now = timezone.now()
         if self.last_used_at and now - self.last_used_at < self.USED_EVERY:
             return
-        if not cache.add(f"token-use-{self.pk}", 1, timeout=60):
+        try:
+            if not cache.add(f"token-use-{self.pk}", 1, timeout=60):
+                return
+        except Exception as error:  # noqa: BLE001 - each cache has errors of its own
+            logger.warning("the use of a token is not noted, the cache is away: %s", error)
             return
         with connection.cursor() as cursor:
             if connection.vendor == "sqlite":
