@@ -48,7 +48,9 @@ def import_messages(work: Work) -> None:
     with ExitStack() as stack:
         files = local_files(work.operation) if is_read_apart(work.slice) else None
         # Before the look-ups: it gets ready meanwhile.
-        reader = stack.enter_context(ReaderProcess()) if files else None
+        reader = ReaderProcess(conf().lease_seconds, work.heed) if files else None
+        if reader:
+            stack.enter_context(reader)
         source = stack.enter_context(open_source(work.operation))
         users = UserDirectory(work.operation)
         reading = what_to_read(work, users)

@@ -21,14 +21,16 @@ import fcntl
 import gc
 import marshal
 import os
+import select
 import signal
 import struct
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -43,6 +45,8 @@ from importops.records import BadRecord
 
 _LENGTH = struct.Struct("<Q")
 _PIPE_BYTES = 1024 * 1024
+_TICK = 1.0
+"""Seconds of silence between two questions whether to go on."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -53,7 +57,13 @@ class ReaderProcess:
         for batch in reader.read(...):
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, patience: float = 20.0, while_silent: Callable[[], None] = lambda: None
+    ) -> None:
+        """`patience`: seconds without one byte after which the reader is given up. A lease is right:
+        a huge element takes seconds, and after a lease the slice may be somebody else's anyway.
+        `while_silent` is called every second meanwhile, and may raise."""
+        self._patience, self._while_silent = patience, while_silent
         # As this process finds modules, whatever directory it was started in. A session of its own:
         # Ctrl-C is for the parent, which ends the reader when its batch is committed.
         path = os.pathsep.join(filter(None, sys.path))
@@ -61,11 +71,13 @@ class ReaderProcess:
             [sys.executable, "-P", "-m", __name__, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,  # a buffer would hide from `poll` what has come
             env=os.environ | {"PYTHONPATH": path},
             start_new_session=True,
         )
         assert self._process.stdin and self._process.stdout  # noqa: S101 (for the type checker)
         self._to, self._from = self._process.stdin, self._process.stdout
+        os.set_blocking(self._to.fileno(), False)
         _widen(self._from)
 
     @property
@@ -82,10 +94,10 @@ class ReaderProcess:
         trace: TracebackType | None,
     ) -> None:
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel: goes by itself
+            self._process.wait(timeout=5)
         self._from.close()
-        with contextlib.suppress(BrokenPipeError):
-            self._to.close()
+        self._to.close()
 
     def read(
         self, importer_key: str, path: Path, index_path: Path, limits: Limits, reading: Reading
@@ -93,10 +105,10 @@ class ReaderProcess:
         """What `read_rows` gives for this export. Raises what opening it raises, and `ReaderDied`."""
         job = (importer_key, str(path), str(index_path), asdict(limits), _values(reading))
         with contextlib.suppress(BrokenPipeError):  # it died: said below, with how
-            _send(self._to, job)
-            self._to.close()
+            self._write(_framed(job))
+        self._to.close()
         while True:
-            frame = _receive(self._from)
+            frame = self._next_frame()
             if frame is None:
                 raise ReaderDied(f"{ReaderDied.__doc__} ({self._how_it_ended()})")
             kind, *values = frame
@@ -107,6 +119,40 @@ class ReaderProcess:
             cursor, tally, failures, messages, files, strangers = values
             bad = [BadRecord(*failure) for failure in failures]
             yield ReadBatch(cursor, tally, bad, messages, files, strangers)
+
+    def _next_frame(self) -> Any:
+        """None when the reader is gone."""
+        head = self._read(_LENGTH.size)
+        data = self._read(*_LENGTH.unpack(head)) if head is not None else None
+        return None if data is None else marshal.loads(data)  # noqa: S302 (our own child's)
+
+    def _read(self, length: int) -> bytearray | None:
+        data = bytearray(length)
+        rest = memoryview(data)
+        while rest:
+            self._wait_for(self._from, select.POLLIN)
+            number = os.readv(self._from.fileno(), [rest])
+            if not number:
+                return None
+            rest = rest[number:]
+        return data
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            self._wait_for(self._to, select.POLLOUT)
+            rest = rest[os.write(self._to.fileno(), rest) :]
+
+    def _wait_for(self, pipe: IO[bytes], event: int) -> None:
+        """Raise `ReaderDied` when the reader does nothing for too long."""
+        poll = select.poll()
+        poll.register(pipe, event)
+        began = monotonic()
+        while not poll.poll(min(_TICK, self._patience) * 1000):
+            self._while_silent()
+            if monotonic() - began >= self._patience:
+                self._process.kill()
+                raise ReaderDied(f"{ReaderDied.__doc__} (silent for {self._patience:g} s)")
 
     def _how_it_ended(self) -> str:
         code = self._process.wait()
@@ -188,10 +234,13 @@ def _leave() -> None:
 
 
 def _send(pipe: IO[bytes], value: Any) -> None:
-    data = marshal.dumps(value)
-    pipe.write(_LENGTH.pack(len(data)))
-    pipe.write(data)
+    pipe.write(_framed(value))
     pipe.flush()
+
+
+def _framed(value: Any) -> bytes:
+    data = marshal.dumps(value)
+    return _LENGTH.pack(len(data)) + data
 
 
 def _receive(pipe: IO[bytes]) -> Any:

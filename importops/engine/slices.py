@@ -160,6 +160,14 @@ class Work:
         mind_the_disk()
         self._disk_seen_at = monotonic()
 
+    def heed(self) -> None:
+        """While no batch comes: raise what would end the next one. The lease is not renewed."""
+        if self._stop():
+            raise WorkerStopping
+        ours = ImportSlice.objects.filter(pk=self.slice.pk, attempt=self.slice.attempt)
+        if not ours.of_active_operations().exists():
+            raise self._why_fenced()
+
     def _tell(self) -> None:
         if monotonic() - self._refreshed_at >= conf().refresh_seconds:
             refresh_totals(self.operation.pk)

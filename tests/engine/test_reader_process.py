@@ -23,7 +23,15 @@ from importops.engine.progress import counts
 from importops.engine.reader_process import ReaderProcess
 from importops.engine.reading import DateRange, ReadBatch, Reading, read_rows
 from importops.engine.running import run_operation, run_slice
-from importops.errors import NotAnArchive, ReaderDied, SourceChanged, WorkerStopping
+from importops.engine.slices import Work, claim_slice
+from importops.errors import (
+    NotAnArchive,
+    OperationStopped,
+    ReaderDied,
+    SliceLost,
+    SourceChanged,
+    WorkerStopping,
+)
 from importops.importers.registry import importer_class
 from importops.limits import Limits
 from importops.models import (
@@ -285,6 +293,50 @@ def test_a_reader_that_is_killed_is_an_error_and_no_end(tmp_path: Path) -> None:
             list(reader.read(*job(export, index)))
 
 
+@pytest.mark.parametrize("users", [3, 50_000], ids=["small job", "job wider than the pipe"])
+def test_a_reader_that_falls_silent_is_given_up(tmp_path: Path, users: int) -> None:
+    export, index = odd_export(tmp_path / "export.zip"), tmp_path / "index"
+    names = {f"U{number}": f"user{number}" for number in range(users)}
+    with ReaderProcess(patience=0.3) as reader, watched(reader.pid) as handle:
+        os.kill(reader.pid, signal.SIGSTOP)
+        with pytest.raises(ReaderDied, match="silent"):
+            list(reader.read(*job(export, index, usernames=names)))
+        assert ends(handle)
+
+
+def test_a_stop_is_heard_while_the_reader_is_silent(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise WorkerStopping
+
+    export, index = odd_export(tmp_path / "export.zip"), tmp_path / "index"
+    with ReaderProcess(while_silent=stop) as reader:
+        os.kill(reader.pid, signal.SIGSTOP)
+        with pytest.raises(WorkerStopping):
+            list(reader.read(*job(export, index)))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", ["stop", "cancel", "lost"])
+def test_work_without_batches_heeds_what_ends_it(
+    tmp_path: Path, alice: User, small_batches: Settings, how: str
+) -> None:
+    operation = started(odd_export(tmp_path / "export.zip"), alice)
+    piece = claim_slice(operation.slices.unfinished().first().pk)
+    assert piece
+    work = Work(piece, stop=lambda: how == "stop" and not quiet, on_batch=lambda: None)
+    quiet = True
+    work.heed()
+    quiet = False
+    if how == "cancel":
+        cancel_operation(operation)
+    elif how == "lost":
+        resume_operation(operation, queue=False)
+    with pytest.raises(
+        {"stop": WorkerStopping, "cancel": OperationStopped, "lost": SliceLost}[how]
+    ):
+        work.heed()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_reader_killed_in_the_middle_costs_a_try_and_nothing_else(
     tmp_path: Path, alice: User, small_batches: Settings
@@ -359,7 +411,7 @@ def test_it_is_gone_when_its_slice_ends_early(
 
     if how == "stop":
         with pytest.raises(WorkerStopping):
-            run_slice(piece.pk, stop=lambda: True, on_batch=after_a_batch)
+            run_slice(piece.pk, stop=lambda: bool(seen), on_batch=after_a_batch)
     else:
         run_slice(piece.pk, on_batch=after_a_batch)
 
