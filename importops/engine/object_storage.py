@@ -23,9 +23,10 @@ from importops.errors import FileMissing, MustWait, SourceChanged
 MISSING = ("404", "NoSuchKey", "NotFound")
 CHANGED = ("412", "PreconditionFailed")
 REFUSED = ("400", "401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
-# Shorter than a lease: a worker that waits for an answer holds a slice.
+# All that is tried for one range (`ranged_source.TRY_FOR`, and one more of these) is shorter than a
+# lease: a worker that waits for an answer holds a slice, and others would take it over and wait too.
 PATIENCE = Config(
-    connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2}
+    connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 1}
 )
 SETTINGS = "IMPORTOPS_S3_BUCKET, _ENDPOINT, _REGION, _ACCESS_KEY and _SECRET_KEY"
 

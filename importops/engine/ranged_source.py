@@ -18,6 +18,8 @@ KEPT_BLOCKS = 8
 MOST_AT_ONCE = 8 * BLOCK
 """Asked for in one request, when more is wanted than a block."""
 TRIES = 4
+TRY_FOR = 7.0
+"""Seconds after which no further try is begun."""
 FIRST_WAIT = 0.2
 
 
@@ -99,6 +101,7 @@ class RangedSource(io.RawIOBase):
         return [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
 
     def _try_to_fetch(self, start: int, stop: int) -> bytes:
+        began = time.monotonic()
         for attempt in range(1, TRIES + 1):
             try:
                 return self._fetch(start, stop)
@@ -108,6 +111,8 @@ class RangedSource(io.RawIOBase):
                     *(start, stop, self._name, attempt, error),
                 )
                 reason = str(error)
+            if time.monotonic() - began > TRY_FOR:
+                break
             if attempt < TRIES:
                 time.sleep(FIRST_WAIT * 2 ** (attempt - 1))
         raise MustWait(

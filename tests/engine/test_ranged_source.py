@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import importlib
 import os
 import random
 
 import pytest
 
+from importops.conf import Conf
 from importops.engine import ranged_source
 from importops.engine.ranged_source import (
     BLOCK,
@@ -110,3 +112,16 @@ def test_a_range_that_keeps_failing_makes_the_import_wait_with_a_sentence() -> N
     assert len(far.asked) == ranged_source.TRIES
     far.failing = 0
     assert far.source.read(10) == DATA[:10]
+
+
+def test_all_tries_together_are_shorter_than_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storage that hangs must not hold a slice until others take it over, and hang as well."""
+    pytest.importorskip("storages", reason="requirements-s3.txt is not installed")
+    patience = importlib.import_module("importops.engine.object_storage").PATIENCE
+    slowest = patience.connect_timeout + patience.read_timeout
+    assert ranged_source.TRY_FOR + slowest < Conf.__dataclass_fields__["lease_seconds"].default
+    monkeypatch.setattr(ranged_source, "TRY_FOR", 0)
+    far = Far(failing=99)
+    with pytest.raises(MustWait):
+        far.source.read(10)
+    assert len(far.asked) == 1
