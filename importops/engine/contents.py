@@ -14,6 +14,7 @@ from django.core.files.storage import default_storage
 
 from importops.engine.slices import Batch, Work
 from importops.engine.undo_report import CONTENT_LEFT
+from importops.errors import MustWait
 from importops.records import BadRecord
 
 logger = logging.getLogger(__name__)
@@ -35,12 +36,20 @@ class Contents:
         self._fresh: list[Content] = []
         self._left: list[tuple[Content, Exception]] = []
 
-    def delete_waiting(self) -> None:
-        """Delete what the last commit let go of; before the next batch."""
+    def delete_waiting(self, work: Work) -> None:
+        """Delete what the last commit let go of; before the next batch. Raises `MustWait` when the
+        storage is away: the names stand in the cursor, and are deleted when it is back."""
         self._fresh, self._left = [], []
+        if self._waiting:
+            with work.kept_alive():  # a storage far away takes its time for each
+                self._delete()
+
+    def _delete(self) -> None:
         for content in self._waiting:
             try:
                 default_storage.delete(content.name)
+            except MustWait:
+                raise
             except Exception as error:
                 # Storages raise what they like, and one content must not keep the rest from going.
                 logger.exception("%s cannot be deleted from storage", content.name)
@@ -78,7 +87,7 @@ class Contents:
         """Delete and count the last ones; `position` is the cursor without them."""
         if not self._waiting:
             return
-        self.delete_waiting()
+        self.delete_waiting(work)
         with work.batch() as batch:
             self.settle(batch)
             batch.cursor = [*position, []]

@@ -48,7 +48,14 @@ from importops.models import (
     Phase,
     Status,
 )
-from importops.models.operations import ENDED, IMPORTING, LOADING, STATUS_OF_PHASE, UNDOING
+from importops.models.operations import (
+    ENDED,
+    IMPORTING,
+    LETTING_GO,
+    LOADING,
+    STATUS_OF_PHASE,
+    UNDOING,
+)
 from importops.records import NAME_LIMIT, BadRecord, Cursor, repair_text, short_place
 
 logger = structlog.stdlib.get_logger(__name__)
@@ -133,7 +140,7 @@ class Work:
         began = monotonic()
         with transaction.atomic():
             self._turns.taken()
-            if connection.vendor == "postgresql":
+            if connection.vendor == "postgresql" and self.slice.phase not in LETTING_GO:
                 self._hurry()
             yield batch
             self._keep(batch)

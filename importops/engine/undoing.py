@@ -75,7 +75,7 @@ def undo_messages(work: Work) -> None:
     rooms = rooms_of(target).filter(pk__gte=at, pk__lte=last).order_by("pk")
     keys = list(rooms.values_list("pk", flat=True))
     for some in stretches(keys, conf().batch_rows, at=at, after=after):
-        contents.delete_waiting()
+        contents.delete_waiting(work)
         at, after = some[-1].room_id, some[-1].until
         with work.batch() as batch:
             contents.settle(batch)

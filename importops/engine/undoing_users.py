@@ -94,7 +94,7 @@ def _undo_made(
 ) -> int:
     made = User.objects.filter(operation=target).order_by("pk")
     while keys := list(made.filter(pk__gt=last).values_list("pk", flat=True)[:USERS_AT_ONCE]):
-        contents.delete_waiting()
+        contents.delete_waiting(work)
         last = keys[-1]
         with work.batch() as batch:
             contents.settle(batch)

@@ -105,6 +105,8 @@ STATUS_OF_PHASE = {
 }
 
 UNDOING = (Phase.UNDO_MESSAGES, Phase.UNDO_ROOMS, Phase.UNDO_USERS)
+LETTING_GO = (*UNDOING, Phase.MERGING)
+"""Phases that delete stored files after a commit, which therefore has to be on disk."""
 ROLLBACK = "rollback"
 MERGE_USERS = "merge-users"
 WITHOUT_SOURCE = (ROLLBACK, MERGE_USERS)

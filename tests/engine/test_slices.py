@@ -382,3 +382,12 @@ def test_only_a_batchs_own_commit_does_not_wait_for_the_disk(piece: ImportSlice)
     with work_on(claimed(piece)).batch():
         assert waits() == "off"
     assert waits() == "on"
+
+
+@pytest.mark.postgresql
+def test_what_files_are_deleted_after_is_on_disk(running: ImportOperation) -> None:
+    ImportOperation.objects.update(phase=Phase.UNDO_MESSAGES)
+    piece = ImportSliceFactory.create(operation=running, phase=Phase.UNDO_MESSAGES)
+    with work_on(claimed(piece)).batch(), connection.cursor() as cursor:
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("on",)
