@@ -14,6 +14,7 @@ from typing import Any
 from django.db import connection
 
 from importops.engine.rows import Row
+from importops.engine.writers.merge import Existing
 
 
 class Writer(ABC):
@@ -40,3 +41,26 @@ def rows_of(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall())
+
+
+def update_messages(statement: str, changed: Sequence[Existing]) -> None:
+    """Write what merging has changed; `statement` takes the columns in this order, the key last."""
+    if not changed:
+        return
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            statement,
+            [
+                (
+                    row.text,
+                    row.thread_source_id,
+                    row.edited_at,
+                    row.edited_by,
+                    row.reactions,
+                    row.mentions,
+                    row.attachments,
+                    row.id,
+                )
+                for row in changed
+            ],
+        )

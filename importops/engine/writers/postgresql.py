@@ -20,7 +20,7 @@ from django.db import connection
 from django.db.transaction import TransactionManagementError
 
 from importops.engine.rows import FileRow, MessageRow, Row, moment_text, reactions_json
-from importops.engine.writers.base import Writer, rows_of
+from importops.engine.writers.base import Writer, rows_of, update_messages
 from importops.engine.writers.merge import Existing, merge
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -135,7 +135,7 @@ class PostgresqlWriter(Writer):
                 else:
                     result["updated" if is_changed else "skipped.unchanged"] += 1
             changed += [row for row in there.values() if row.changed]
-        self._update(changed)
+        update_messages(_UPDATE_MESSAGE, changed)
         return result
 
     def _existing(self, room_id: int, source_ids: list[str]) -> dict[str, Existing]:
@@ -164,27 +164,6 @@ class PostgresqlWriter(Writer):
                 attachments,
             ) in rows_of(_EXISTING, [room_id, source_ids])
         }
-
-    def _update(self, changed: Sequence[Existing]) -> None:
-        if not changed:
-            return
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                _UPDATE_MESSAGE,
-                [
-                    (
-                        row.text,
-                        row.thread_source_id,
-                        row.edited_at,
-                        row.edited_by,
-                        row.reactions,
-                        row.mentions,
-                        row.attachments,
-                        row.id,
-                    )
-                    for row in changed
-                ],
-            )
 
     def write_files(self, rows: Sequence[Row]) -> Counter[str]:
         if not rows:

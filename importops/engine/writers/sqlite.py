@@ -11,7 +11,7 @@ from operator import attrgetter
 from django.db import connection
 
 from importops.engine.rows import MessageRow, Row
-from importops.engine.writers.base import Writer, rows_of
+from importops.engine.writers.base import Writer, rows_of, update_messages
 from importops.engine.writers.merge import Existing, merge
 
 MOST_PARAMETERS = 900
@@ -85,7 +85,7 @@ class SqliteWriter(Writer):
                 else:
                     result["updated"] += 1
             changed += [row for row in there.values() if row.changed]
-        self._update(changed)
+        update_messages(_UPDATE_MESSAGE, changed)
         return result
 
     def _existing(self, room_id: int, source_ids: Sequence[str]) -> dict[str, Existing]:
@@ -110,25 +110,6 @@ class SqliteWriter(Writer):
                     *documents,
                 )
         return found
-
-    def _update(self, changed: Sequence[Existing]) -> None:
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                _UPDATE_MESSAGE,
-                [
-                    (
-                        row.text,
-                        row.thread_source_id,
-                        row.edited_at,
-                        row.edited_by,
-                        row.reactions,
-                        row.mentions,
-                        row.attachments,
-                        row.id,
-                    )
-                    for row in changed
-                ],
-            )
 
     def write_files(self, rows: Sequence[Row]) -> Counter[str]:
         if not rows:
