@@ -266,8 +266,8 @@ def percent(operation: ImportOperation) -> int | None:
     """How much of the present work is done: 0 to 99 while it goes on, 100 only when it is over."""
     if operation.status == Status.DONE:
         return 100
-    if operation.status == Status.USER_SELECTION:
-        return None  # nothing is going on: it is the person's turn
+    if operation.status == Status.USER_SELECTION or operation.phase == Phase.NONE:
+        return None  # nothing is going on: it is the person's turn, or was when it was cancelled
     if not operation.has_started:
         read, total = (operation.tally.get(key, 0) for key in ("scanned", "bytes"))
     else:

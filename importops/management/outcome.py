@@ -80,6 +80,8 @@ def write_summary(out: OutputWrapper, operation: ImportOperation) -> None:
         out.write(f"placeholders for authors without an account: {stand_ins:,}")
     for note in operation.notes:
         out.write(f"note: {note}")
+    if was_replaced(operation):
+        out.write("A newer operation has taken its place; to import this file, import it again.")
     if operation.rolled_back_at:
         out.write(f"taken back on {operation.rolled_back_at:%Y-%m-%d at %H:%M} UTC")
     took = seconds(operation)
@@ -100,6 +102,11 @@ def write_counts(
         if reasons := skip_reasons(tally, kind):
             told = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
             out.write(f"{kind} {columns['skipped']}: {told}")
+
+
+def was_replaced(operation: ImportOperation) -> bool:
+    """Whether it waited for a selection, and a newer operation has taken its place."""
+    return not operation.valid and operation.status == Status.USER_SELECTION
 
 
 def write_undone(out: OutputWrapper, operation: ImportOperation) -> None:

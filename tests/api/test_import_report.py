@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from importops.models import Status
+from pathlib import Path
+
+from importops.actions.operations import cancel_operation
+from importops.models import Status, User
 from tests.clients import ApiClient
+from tests.exports import slack_messages, slack_room, slack_zip
 from tests.factories import ImportFailureFactory, ImportOperationFactory
+from tests.journeys import prepare
 
 REPORT = "import.report"
 
@@ -44,3 +49,17 @@ def test_without_an_operation_it_is_an_error(alice_client: ApiClient) -> None:
 
 def test_a_member_is_forbidden(bob_client: ApiClient) -> None:
     assert bob_client.get(REPORT).status_code == 403
+
+
+def test_one_cancelled_before_it_started_has_no_percent(
+    alice_client: ApiClient, alice: User, tmp_path: Path
+) -> None:
+    path = slack_zip(
+        tmp_path / "export.zip",
+        channels=[slack_room("C1", "general", [])],
+        messages={"general": {"2024-01-02": slack_messages(3)}},
+    )
+    cancel_operation(prepare(path, alice))
+    body = alice_client.get("import.report").json()
+
+    assert (body["state"], body["percent"]) == ("canceled", None)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -8,6 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from importops.models import Status, User
 from tests.commands.conftest import Run
 from tests.factories import ImportOperationFactory
+from tests.tasks.installation import ROOT, Installation
 
 
 def test_the_latest_comes_first(run: Run, root: User) -> None:
@@ -39,3 +44,35 @@ def test_it_asks_the_database_once(
     ImportOperationFactory.create_batch(3)
     with django_assert_num_queries(1):
         run("import_list", "--json")
+
+
+def test_it_says_what_was_taken_back_or_replaced(run: Run, root: User) -> None:
+    now = timezone.now()
+    taken = ImportOperationFactory.create(status=Status.DONE, rolled_back_at=now)
+    replaced = ImportOperationFactory.create(status=Status.USER_SELECTION, valid=False)
+    lines = {line.split()[0]: line for line in run("import_list").out.splitlines()}
+
+    assert " taken back " in lines[taken.public_id]
+    assert " replaced " in lines[replaced.public_id]
+    told = run("import_status", replaced.public_id).out
+    assert "A newer operation has taken its place" in told
+
+
+def test_a_reader_that_has_read_enough_ends_it_quietly(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    installation.manage("migrate", "--verbosity=0")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "manage.py", "import_list"],
+        cwd=ROOT,
+        env=installation.environment,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    os.close(writer)
+
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipeError" not in done.stderr

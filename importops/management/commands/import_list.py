@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from importops.engine.progress import counts
-from importops.management.outcome import status_body, write_json
+from importops.management.outcome import status_body, was_replaced, write_json
 from importops.models import ImportOperation
 
 LINE = "{:<17}  {:<16}  {:<10}  {:<12}  {:>10}  {:>8}  {}"
@@ -37,9 +37,16 @@ def line_of(operation: ImportOperation) -> str:
     return LINE.format(
         operation.public_id,
         f"{created:%Y-%m-%d %H:%M}",
-        operation.state,
+        state_of(operation),
         operation.type,
         f"{sum(n['created'] + n['updated'] for n in numbers):,}",
         f"{sum(n['failed'] for n in numbers):,}",
         operation.file,
     ).rstrip()
+
+
+def state_of(operation: ImportOperation) -> str:
+    """The state, and for a person what the wire has no word for."""
+    if operation.rolled_back_at:
+        return "taken back"
+    return "replaced" if was_replaced(operation) else operation.state
