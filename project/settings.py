@@ -222,6 +222,9 @@ AXES_ENABLE_ACCESS_FAILURE_LOG = False
 # A row for every login there ever was; `last_login` and the log say enough.
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
+# Whoever reads the log has to see where an attack comes from. Names stay out of it: people type
+# passwords there by mistake. The admin's list of access attempts has them.
+AXES_SENSITIVE_PARAMETERS = ["username"]
 
 # The REST door
 REST_FRAMEWORK = {
