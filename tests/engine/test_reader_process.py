@@ -338,9 +338,12 @@ def test_work_without_batches_heeds_what_ends_it(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_reader_killed_in_the_middle_costs_a_try_and_nothing_else(
-    tmp_path: Path, alice: User, small_batches: Settings
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_a_reader_lost_in_the_middle_costs_a_try_and_nothing_else(
+    tmp_path: Path, alice: User, small_batches: Settings, number: signal.Signals
 ) -> None:
+    # One that is stopped is given up when a lease is over.
+    small_batches.IMPORTOPS = replace(small_batches.IMPORTOPS, lease_seconds=1)
     export = tmp_path / "export.zip"
     build(export, messages=3000, seed=5, users=60)
     limit(small_batches, IN_PROCESS)
@@ -358,7 +361,7 @@ def test_a_reader_killed_in_the_middle_costs_a_try_and_nothing_else(
         if next(calls) % 8 == 0:
             for pid in children():
                 killed.append(pid)
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
 
     run_operation(operation, on_progress=strike)
     assert killed
